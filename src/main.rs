@@ -1,0 +1,3 @@
+//! The `ringmesh` program.
+#![forbid(unsafe_code)]
+fn main() {}
