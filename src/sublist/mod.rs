@@ -14,7 +14,10 @@ mod hashing;
 mod members;
 #[cfg(test)]
 mod tests;
+mod subscription;
 mod trie;
+
+pub use subscription::{Owner, Subscription};
 
 use std::rc::Rc;
 
