@@ -107,6 +107,13 @@ impl Cache {
         self.shrink(place);
     }
 
+    /// What the slots' buffers take.
+    #[cfg(test)]
+    pub(super) fn heap_bytes(&self) -> usize {
+        assert_eq!(self.slots.iter().map(Slot::heap_bytes).sum::<usize>(), self.heap_bytes);
+        self.heap_bytes
+    }
+
     /// Plain members and queue groups of each valid result.
     pub(super) fn fanouts(&self, generation: u64) -> impl Iterator<Item = u64> {
         self.slots
@@ -176,5 +183,5 @@ const MEMBERS_MAX: usize = 32 << 10;
 /// The longest subject that is stored, in bytes.
 const SUBJECT_MAX: usize = 1024;
 
-const _: () = assert!(SETS_MASK as usize == SETS - 1 && SETS * WAYS <= 1 << 16);
+const _: () = assert!(SETS_MASK == SETS as u64 - 1 && SETS * WAYS <= 1 << 16);
 const _: () = assert!(size_of::<Slot>() * SETS * WAYS <= 1 << 20);
