@@ -108,10 +108,15 @@ impl Cache {
     }
 
     /// What the slots' buffers take.
-    #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
-        assert_eq!(self.slots.iter().map(Slot::heap_bytes).sum::<usize>(), self.heap_bytes);
         self.heap_bytes
+    }
+
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let counted: usize = self.slots.iter().map(Slot::heap_bytes).sum();
+        assert_eq!(counted, self.heap_bytes);
+        assert!(counted <= BYTES_MAX);
     }
 
     /// Plain members and queue groups of each valid result.
@@ -175,7 +180,7 @@ const SETS: usize = 2048;
 const SETS_MASK: u64 = 0x7ff;
 
 /// The heap memory of all slots together. The slots themselves take less than 1 MiB more.
-pub(super) const BYTES_MAX: usize = 8 << 20;
+const BYTES_MAX: usize = 8 << 20;
 
 /// The largest result that is stored: a fan-out to more costs far more than finding them.
 const MEMBERS_MAX: usize = 32 << 10;

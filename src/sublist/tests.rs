@@ -282,10 +282,35 @@ fn the_cache_stays_within_its_bytes() {
             let matches = list.matches(format!("big.{id}").as_bytes());
             assert_eq!(matches.plain.len(), 10_000, "{round}");
         }
-        assert!(list.cache.heap_bytes() <= cache::BYTES_MAX);
+        list.cache.check();
     }
     let stats = list.stats();
     assert!(stats.num_cache > 10, "{stats:?}");
+    (0..10_000).for_each(|id| assert!(list.remove(b"big.*", None, id)));
+    assert_eq!(list.cache.heap_bytes() + list.found.heap_bytes(), 0);
+    check_empty(&mut list);
+}
+
+#[test]
+fn a_result_that_takes_the_place_of_another_has_nothing_of_it() {
+    let mut list = Sublist::new(1);
+    let (mut rng, mut model) = (fastrand::Rng::with_seed(7), Model::default());
+    for id in 0..60 {
+        let filter = format!("{}.>", id % 20).into_bytes();
+        let queue = (id % 3 > 0).then(|| vec![b'a' + rng.u8(..9)]);
+        list.insert(&filter, queue.as_deref(), local(id));
+        model.insert(&filter, queue.as_deref(), local(id));
+    }
+    for id in 0..20_000 {
+        // Asked for twice, it moves in; the cache has room for fewer.
+        let subject = format!("{}.{id}", id % 20).into_bytes();
+        let expected = model.matches(&subject);
+        (0..3).for_each(|_| assert_eq!(sorted(list.matches(&subject)), expected));
+    }
+    let stats = list.stats();
+    assert_eq!(stats.cache_hits, 20_000);
+    assert!((6000..10_000).contains(&stats.num_cache), "{stats:?}");
+    list.cache.check();
 }
 
 #[test]
@@ -317,6 +342,7 @@ fn stats_count_what_happened() {
 #[track_caller]
 fn check_empty(list: &mut Sublist) {
     assert!(list.is_empty());
+    list.cache.check();
     assert_eq!(list.trie.len(), 0);
     assert_eq!(list.groups.len(), (0, 0));
     assert!(list.matches(b"a").is_empty());
