@@ -135,6 +135,26 @@ impl Authenticator {
         self.has_plaintext
     }
 
+    /// Whether a client that an earlier configuration admitted as `user` (empty: as nobody by name)
+    /// would be admitted by this one with the same credentials.
+    #[must_use]
+    pub fn keeps(&self, earlier: &Self, user: &str) -> bool {
+        match (&self.rule, &earlier.rule) {
+            (Rule::None, _) => true,
+            (Rule::User(name, secret), Rule::User(before, earlier)) => {
+                name == before && secret.is_same(earlier)
+            }
+            (Rule::Token(secret), Rule::Token(earlier)) => secret.is_same(earlier),
+            (Rule::Users(users), Rule::Users(before)) => {
+                match (users.get(user), before.get(user)) {
+                    (Some(secret), Some(earlier)) => secret.is_same(earlier),
+                    (Some(_) | None, _) => false,
+                }
+            }
+            (Rule::User(..) | Rule::Token(_) | Rule::Users(_), _) => false,
+        }
+    }
+
     /// Who the client with these credentials is.
     #[must_use]
     pub fn check(&self, credentials: &Credentials<'_>) -> Verdict {
@@ -284,6 +304,15 @@ enum Secret {
 }
 
 impl Secret {
+    /// Whether both are written alike in the configuration.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain(one), Self::Plain(other)) => one == other,
+            (Self::Bcrypt(one), Self::Bcrypt(other)) => one == other,
+            (Self::Plain(_) | Self::Bcrypt(_), _) => false,
+        }
+    }
+
     fn new(text: &str) -> Self {
         if is_bcrypt(text) { Self::Bcrypt(text.into()) } else { Self::Plain(text.into()) }
     }

@@ -29,25 +29,6 @@ pub const fn control_line_bytes_max(max_control_line: usize) -> usize {
 
 const _: () = assert!(SIZE_DIGITS_MAX == 9 && 999_999_999_u64 < 1 << 32, "a size fits u32");
 
-/// A queue group that only the server itself may join.
-pub const SYSTEM_QUEUE: &[u8] = b"_sys_";
-
-/// Whether clients may not publish to a subject, because servers talk to each other there.
-#[must_use]
-pub fn is_reserved(subject: &[u8]) -> bool {
-    matches!(subject.first(), Some(b'_' | b'$'))
-        && [&b"_GR_."[..], b"$GR.", b"$NRG."].iter().any(|prefix| subject.starts_with(prefix))
-}
-
-/// Whether clients may not ask for answers on a subject.
-#[must_use]
-pub fn is_reserved_reply(reply: &[u8]) -> bool {
-    matches!(reply.first(), Some(b'_' | b'$'))
-        && [&b"_R_."[..], b"$JS.ACK.", b"_GR_.", b"$GR."]
-            .iter()
-            .any(|prefix| reply.starts_with(prefix))
-}
-
 /// Bytes of the headers of a 503, for a subject of so many bytes.
 #[must_use]
 pub const fn no_responders_size(subject_len: usize) -> usize {

@@ -28,8 +28,8 @@ impl Engine {
         client: &mut Client,
         op: &ClientOp<'_>,
     ) -> Result<(), End> {
-        if client.phase == Phase::Greeted && !matches!(op, ClientOp::Connect(_)) {
-            return Err(CloseReason::AuthenticationFailure.into());
+        if !matches!(op, ClientOp::Connect(_)) {
+            self.admit_anonymous(client)?;
         }
         match *op {
             ClientOp::Connect(json) => self.on_connect(index, client, json)?,
@@ -85,6 +85,23 @@ impl Engine {
         self.log_in(index, client, &connect)
     }
 
+    /// A client that does not begin with CONNECT while log-ins are checked may still be nobody in
+    /// particular.
+    pub(super) fn admit_anonymous(&self, client: &mut Client) -> Result<(), End> {
+        if client.phase != Phase::Greeted {
+            return Ok(());
+        }
+        match self.options.auth.check(&Credentials::default()) {
+            Verdict::Accepted(identity) if !self.options.auth.connect_required() => {
+                Self::enter(client, identity);
+                Ok(())
+            }
+            Verdict::Accepted(_) | Verdict::Rejected | Verdict::Hash(_) => {
+                Err(CloseReason::AuthenticationFailure.into())
+            }
+        }
+    }
+
     fn log_in(&mut self, index: u32, client: &mut Client, connect: &Connect) -> Result<(), End> {
         let credentials = Credentials {
             user: connect.user.as_deref(),
@@ -106,17 +123,22 @@ impl Engine {
         Ok(())
     }
 
-    /// The client may do what limits allow from now on.
+    /// The client's CONNECT is accepted.
     fn welcome(&mut self, index: u32, client: &mut Client, identity: Identity) {
-        let first = client.phase != Phase::Open || !client.ponged;
+        Self::enter(client, identity);
+        if !client.pings.first_scheduled {
+            client.pings.first_scheduled = true;
+            self.schedule_first_ping(self.links.token(index));
+        }
+        self.acknowledge(index, client);
+    }
+
+    /// The client may do what limits allow from now on.
+    fn enter(client: &mut Client, identity: Identity) {
         client.phase = Phase::Open;
         if let Some(user) = identity.user {
             client.about.get_or_insert_default().user = user;
         }
-        if first && client.pings.sent_at == ring::Time::ZERO {
-            self.schedule_first_ping(self.links.token(index));
-        }
-        self.acknowledge(index, client);
     }
 
     /// The verdict on a client's password has come.
@@ -158,7 +180,7 @@ impl Engine {
         if limits.max_sub_tokens > 0 && subject::token_count(subject) > limits.max_sub_tokens {
             return self.say_violation(index, Violation::TooManyTokens(subject));
         }
-        if queue == Some(limits::SYSTEM_QUEUE) {
+        if queue == Some(subject::RESERVED_QUEUE) {
             return self.say_violation(index, Violation::Subscription { subject, queue });
         }
         if client.sids.find(&self.router.subscriptions, sid).is_none() {
@@ -215,8 +237,9 @@ impl Engine {
     /// Answers a PING, whose barrier stands.
     pub(super) fn pong(&mut self, index: u32, client: &mut Client) {
         self.say(index, encode::PONG);
-        let first = !std::mem::replace(&mut client.ponged, client.connected || client.ponged);
-        if first && client.connected && client.informed {
+        let first = client.connected && !client.ponged;
+        client.ponged |= client.connected;
+        if first && client.informed {
             let connect_info =
                 Some(ConnectInfo { remote_account: GLOBAL_ACCOUNT, is_system: false });
             self.send_info_to(index, client, connect_info);
@@ -243,11 +266,11 @@ impl Engine {
         if client.pedantic && !subject::is_valid_literal(publish.subject) {
             self.say_error(index, ErrorText::InvalidPublishSubject);
         }
-        if limits::is_reserved(publish.subject) {
+        if subject::is_reserved(publish.subject) {
             self.say_violation(index, Violation::Publish(publish.subject));
             return Ok(());
         }
-        if let Some(reply) = publish.reply.filter(|reply| limits::is_reserved_reply(reply)) {
+        if let Some(reply) = publish.reply.filter(|reply| subject::is_reserved_reply(reply)) {
             self.say_violation(index, Violation::Reply(reply));
             return Ok(());
         }

@@ -7,7 +7,6 @@
 use memchr::memchr;
 use ring::Token;
 
-use crate::close::ErrorText;
 use crate::outbound::Closing;
 use crate::proto::client::{self, ClientOp, ParseError, Publish, PublishLimits, Step};
 use crate::router::run::Run;
@@ -234,7 +233,7 @@ impl Engine {
     /// Consumes one operation. Returns 0 when it is not whole.
     fn consume_one(&mut self, index: u32, client: &mut Client, bytes: &[u8]) -> Result<usize, End> {
         if client.phase == Phase::Greeted && !client::may_be_connect(bytes) {
-            return Err(crate::close::CloseReason::AuthenticationFailure.into());
+            self.admit_anonymous(client)?;
         }
         match client::next(bytes, self.options.limits.max_control_line) {
             Step::Incomplete => Ok(0),
@@ -257,9 +256,6 @@ impl Engine {
         line_len: usize,
         bytes: &[u8],
     ) -> Result<usize, End> {
-        if client.phase == Phase::Greeted {
-            return Err(crate::close::CloseReason::AuthenticationFailure.into());
-        }
         let limits = PublishLimits {
             max_payload: self.options.limits.max_payload,
             headers: client.headers,
@@ -304,10 +300,5 @@ impl Engine {
         if !kept.is(line) {
             kept.remember(line, publish.size);
         }
-    }
-
-    /// A session ends because of what it said.
-    pub(super) fn refuse<T>(reason: crate::close::CloseReason, error: ErrorText) -> Result<T, End> {
-        Err(End { reason, error: Some(error) })
     }
 }

@@ -56,7 +56,7 @@ impl Engine {
     ) {
         self.router.limits = options.outbound;
         self.router.drop_for_slow = options.drop_for_slow;
-        self.options = options;
+        let before = std::mem::replace(&mut self.options, options);
         let open: Vec<u32> = self
             .links
             .iter()
@@ -66,7 +66,7 @@ impl Engine {
         for index in open {
             let Some(client) = self.clients[index as usize].as_deref() else { continue };
             let user = client.about.as_ref().map_or("", |about| &about.user);
-            if recheck && !self.options.auth.still_admits(user) {
+            if recheck && !self.options.auth.keeps(&before.auth, user) {
                 self.end_client(index, crate::close::CloseReason::AuthenticationFailure);
             } else if announce && client.informed && client.ponged {
                 self.send_info(index, None);

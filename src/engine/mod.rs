@@ -105,7 +105,7 @@ impl Engine {
         seed: u64,
         now: Time,
     ) -> Self {
-        let hasher = FixedState::with_seed(seed);
+        let hasher = || FixedState::with_seed(seed);
         let mut router = Router::new(options.outbound, seed);
         router.drop_for_slow = options.drop_for_slow;
         Self {
@@ -124,8 +124,8 @@ impl Engine {
             held_checked_at: now,
             progress: false,
             reached_shards: 0,
-            announced: HashMap::with_hasher(hasher),
-            foreign: HashMap::with_hasher(hasher),
+            announced: HashMap::with_hasher(hasher()),
+            foreign: HashMap::with_hasher(hasher()),
             told_slow: Vec::new(),
             closed: VecDeque::new(),
             closed_clients: Vec::new(),

@@ -25,6 +25,8 @@ pub(super) enum Timer {
     Login,
     /// A PING is to be sent.
     Ping,
+    /// The PING that follows CONNECT is to be sent.
+    FirstPing,
     /// Bytes must have left.
     Write,
     /// The peer has had its time to read what was sent last.
@@ -40,7 +42,8 @@ impl Engine {
             if self.links.is_live(token) {
                 match timer {
                     Timer::Login => self.login_due(token),
-                    Timer::Ping => self.ping_due(token),
+                    Timer::Ping => self.ping_due(token, false),
+                    Timer::FirstPing => self.ping_due(token, true),
                     Timer::Write => self.write_due(token),
                     Timer::Linger => self.linger_due(token),
                 }
@@ -58,7 +61,7 @@ impl Engine {
     pub(super) fn schedule_first_ping(&mut self, token: Token) {
         let soonest = FIRST_PING.min(self.options.ping_interval);
         let spread = soonest.mul_f64(self.random.f64() * 0.2);
-        self.schedule_ping(token, soonest + spread);
+        self.timers.schedule(self.now + soonest + spread, (token, Timer::FirstPing));
     }
 
     fn login_due(&mut self, token: Token) {
@@ -68,23 +71,22 @@ impl Engine {
         }
     }
 
-    fn ping_due(&mut self, token: Token) {
+    fn ping_due(&mut self, token: Token, after_connect: bool) {
         let interval = self.options.ping_interval;
         let Some(client) = self.clients[token.index as usize].as_mut() else { return };
-        let pings = &mut client.pings;
-        if client.connected && pings.sent_at == ring::Time::ZERO {
-            // Two timers run when CONNECT came: the later one ends here.
-            pings.sent_at = self.now;
-        } else if self.now - pings.sent_at < interval && pings.outstanding > 0 {
+        let pings = &client.pings;
+        let first = pings.sent_at == ring::Time::ZERO;
+        if first && pings.first_scheduled != after_connect {
+            // CONNECT came meanwhile, and with it a timer of its own.
             return;
-        } else if pings.sent_at > ring::Time::ZERO && self.now - client.heard_at < interval {
-            // It was heard of: that is answer enough.
-            pings.outstanding = 0;
-            let again = interval;
-            return self.schedule_ping(token, again);
         }
-        // A held client is not read from; its silence is ours.
-        if client.hold.is_none() && client.pings.outstanding + 1 > self.options.ping_max {
+        // Who was heard of need not be asked, but for the first time, which measures the round trip.
+        if !first && self.now - client.heard_at < interval {
+            client.pings.outstanding = 0;
+            return self.schedule_ping(token, interval);
+        }
+        // A held client is not read from: its silence is ours.
+        if client.hold.is_none() && pings.outstanding + 1 > self.options.ping_max {
             self.counters.stale_clients += 1;
             return self.close(token.index, CloseReason::StaleConnection.into());
         }

@@ -18,6 +18,7 @@ use slab::Slab;
 use crate::outbound::OutboundLimits;
 use crate::sublist::{Sublist, Subscription};
 
+pub use deliver::Delivery;
 pub use interest::Interest;
 
 /// A message on its way to whoever wants it.

@@ -59,6 +59,8 @@ pub struct About {
 pub struct Pings {
     /// PINGs without an answer so far.
     pub outstanding: u32,
+    /// The one that follows CONNECT has its timer.
+    pub first_scheduled: bool,
     /// When the last one was sent.
     pub sent_at: Time,
     /// The last round trip measured.

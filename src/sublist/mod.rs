@@ -173,6 +173,11 @@ impl Sublist {
         &self.found
     }
 
+    /// Something about a subscription changed that whoever keeps results must know.
+    pub fn invalidate(&mut self) {
+        self.generation += 1;
+    }
+
     /// Changes with every insertion, removal and change of a weight, and never repeats.
     #[must_use]
     pub fn generation(&self) -> u64 {
