@@ -490,3 +490,6 @@ const fn is_blank(byte: &u8) -> bool {
 const fn is_blank_or_cr(byte: &u8) -> bool {
     is_blank(byte) || *byte == b'\r'
 }
+
+#[cfg(test)]
+mod tests;
