@@ -50,6 +50,9 @@ pub trait Ring {
     /// Only when the ring itself is broken; what goes wrong with one operation is its [`Outcome`].
     fn turn(&mut self, wait: Duration, done: &mut Vec<Completion>) -> io::Result<()>;
 
+    /// Who is at the other end of a connection, while it stands.
+    fn peer_address(&self, socket: Socket) -> Option<SocketAddr>;
+
     /// The bell that other threads ring to end this ring's wait.
     fn doorbell(&self) -> Doorbell;
 

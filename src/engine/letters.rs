@@ -40,6 +40,7 @@ impl Engine {
             Control::Options { options, recheck, announce } => {
                 self.set_options(options, recheck, announce);
             }
+            Control::StopAccepting => self.deaf = true,
             Control::CloseSome(how_many) => self.close_some(how_many),
             Control::End => {
                 self.ending = true;

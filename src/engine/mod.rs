@@ -26,7 +26,7 @@ use foldhash::fast::FixedState;
 use ring::{Completion, EndReason, Op, Outcome, Socket, Time, Token};
 
 use crate::close::{CloseReason, ErrorText};
-use crate::mailbox::Mailboxes;
+use crate::mailbox::{Letter, Mailboxes};
 use crate::outbound::{Link, LinkTable};
 use crate::report::ConnectionReport;
 use crate::router::Router;
@@ -88,6 +88,8 @@ pub struct Engine {
     seed: u64,
     now: Time,
     letters_waiting: bool,
+    /// No more connections are accepted.
+    deaf: bool,
     ending: bool,
 }
 
@@ -135,6 +137,7 @@ impl Engine {
             seed,
             now,
             letters_waiting: false,
+            deaf: false,
             ending: false,
         }
     }
@@ -143,6 +146,21 @@ impl Engine {
     pub fn begin_turn(&mut self, now: Time) {
         self.now = now;
         self.counters.turns += 1;
+    }
+
+    /// A connection came in for one of the shards.
+    pub fn take_in(&mut self, shard: u16, socket: Socket, peer: SocketAddr) {
+        if shard == self.mail.shard {
+            self.adopt(socket, peer);
+        } else {
+            self.mail.post(shard, Letter::Adopt { socket, peer });
+        }
+    }
+
+    /// Whether the server accepts no more connections.
+    #[must_use]
+    pub const fn is_closed_to_newcomers(&self) -> bool {
+        self.deaf || self.ending
     }
 
     /// Serves a connection from now on.

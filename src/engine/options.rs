@@ -90,6 +90,8 @@ pub enum Control {
         /// Clients that understand it are sent the new INFO.
         announce: bool,
     },
+    /// Accept no more connections.
+    StopAccepting,
     /// Close so many clients, because the server shuts down.
     CloseSome(usize),
     /// Close all clients, and end.

@@ -378,6 +378,10 @@ impl Ring for Uring {
         Ok(())
     }
 
+    fn peer_address(&self, socket: Socket) -> Option<std::net::SocketAddr> {
+        peer_address(socket).ok()
+    }
+
     fn doorbell(&self) -> Doorbell {
         self.doorbell.clone()
     }
