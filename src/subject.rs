@@ -1,1 +1,223 @@
-//! subject
+//! Subjects: which are valid, and which filter matches which subject.
+//!
+//! A subject is bytes, split into tokens by `.`; no charset is required. `*` as a whole token
+//! matches one token, `>` as the last one matches all that follow, at least one; anywhere else both
+//! are ordinary bytes (`foo*` and `a>` are literal tokens). The matcher here is the plain one that
+//! needs no preparation; the subscription table is tested against it.
+
+use memchr::{memchr, memchr_iter, memchr2};
+
+/// Whether a subscription may ask for `filter`: no empty token, no whitespace, `>` only at the end.
+///
+/// Whitespace is space, tab, CR and LF. The other control characters are bytes like any other.
+pub fn is_valid_filter(filter: &[u8]) -> bool {
+    match shape(filter) {
+        Shape::Literal | Shape::Wildcard => true,
+        Shape::Invalid => false,
+    }
+}
+
+/// Whether `subject` names one subject only: a valid filter without wildcards.
+pub fn is_valid_literal(subject: &[u8]) -> bool {
+    shape(subject) == Shape::Literal
+}
+
+/// Whether `subject` has a token `*`, or ends in a token `>`.
+///
+/// A `>` before the end makes a subject an invalid filter, not a wildcard.
+pub fn has_wildcard(subject: &[u8]) -> bool {
+    // Most subjects hold neither byte at all, and that is found out fastest.
+    memchr2(b'*', b'>', subject).is_some() && has_wildcard_token(subject)
+}
+
+/// How many tokens `subject` has; the empty subject has one, an empty one.
+pub fn token_count(subject: &[u8]) -> usize {
+    1 + memchr_iter(b'.', subject).count()
+}
+
+/// Whether a message to `subject` reaches a subscription to `filter`.
+///
+/// `subject` is taken literally: wildcards in it match only themselves or a wildcard of the filter.
+/// A subject with an empty token reaches nobody. `filter` must be valid
+/// (see [`is_valid_filter`]); for another one the answer means nothing.
+pub fn matches(filter: &[u8], subject: &[u8]) -> bool {
+    let mut wanted = filter.split(|&b| b == b'.');
+    let mut tokens = subject.split(|&b| b == b'.');
+    loop {
+        match (wanted.next(), tokens.next()) {
+            (Some(_), Some(b"")) => return false,
+            (Some(b">"), Some(_)) => return tokens.all(|token| !token.is_empty()),
+            (Some(want), Some(token)) if want == b"*" || want == token => {}
+            (None, None) => return true,
+            (Some(_) | None, Some(_)) | (Some(_), None) => return false,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Literal,
+    Wildcard,
+    Invalid,
+}
+
+fn shape(subject: &[u8]) -> Shape {
+    if subject.iter().any(|&b| is_whitespace(b)) {
+        return Shape::Invalid;
+    }
+    let mut shape = Shape::Literal;
+    let mut rest = Some(subject);
+    while let Some(tail) = rest {
+        let (token, next) = split_token(tail);
+        match token {
+            b"" => return Shape::Invalid,
+            b">" if next.is_some() => return Shape::Invalid,
+            b">" | b"*" => shape = Shape::Wildcard,
+            _literal => {}
+        }
+        rest = next;
+    }
+    shape
+}
+
+fn has_wildcard_token(subject: &[u8]) -> bool {
+    let mut rest = Some(subject);
+    while let Some(tail) = rest {
+        let (token, next) = split_token(tail);
+        if token == b"*" || (token == b">" && next.is_none()) {
+            return true;
+        }
+        rest = next;
+    }
+    false
+}
+
+fn split_token(subject: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr(b'.', subject) {
+        Some(dot) => (&subject[..dot], Some(&subject[dot + 1..])),
+        None => (subject, None),
+    }
+}
+
+const fn is_whitespace(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LITERAL: (bool, bool) = (true, true);
+    const WILDCARD: (bool, bool) = (true, false);
+    const INVALID: (bool, bool) = (false, false);
+
+    #[track_caller]
+    fn check(subject: &str, expected: (bool, bool)) {
+        let bytes = subject.as_bytes();
+        let found = (is_valid_filter(bytes), is_valid_literal(bytes));
+        assert_eq!(found, expected, "subject {subject:?}");
+        if is_valid_filter(bytes) {
+            assert_eq!(has_wildcard(bytes), !expected.1, "subject {subject:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_has_no_empty_token_and_ends_in_its_only_full_wildcard() {
+        for subject in ["foo", "foo.bar", "foo*", "*x", "a>", ">a", "**", ">>", "a.b*c.d", "$SYS"] {
+            check(subject, LITERAL);
+        }
+        for subject in ["*", ">", "a.*", "*.a", "a.>", "*.*", "*.>", "a.*.b"] {
+            check(subject, WILDCARD);
+        }
+        for subject in ["", ".", "..", ".a", "a.", "a..b", ">.a", "a.>.b", "a b", "a\tb", "a\r"] {
+            check(subject, INVALID);
+        }
+    }
+
+    #[test]
+    fn control_characters_other_than_whitespace_are_ordinary() {
+        for subject in ["a\0b", "a\x0bb", "a\x0cb", "\u{a0}"] {
+            check(subject, LITERAL);
+        }
+    }
+
+    #[test]
+    fn tokens_are_counted_by_their_dots() {
+        for (subject, count) in [("", 1), ("a", 1), ("a.b", 2), ("a..", 3)] {
+            assert_eq!(token_count(subject.as_bytes()), count, "subject {subject:?}");
+        }
+    }
+
+    #[track_caller]
+    fn check_match(filter: &str, subject: &str, expected: bool) {
+        let found = matches(filter.as_bytes(), subject.as_bytes());
+        assert_eq!(found, expected, "filter {filter:?} subject {subject:?}");
+    }
+
+    #[test]
+    fn a_star_matches_one_token_and_the_full_wildcard_the_rest() {
+        for (filter, subject) in [
+            ("a", "a"),
+            ("*", "a"),
+            (">", "a"),
+            (">", "a.b.c"),
+            ("a.*", "a.b"),
+            ("a.>", "a.b"),
+            ("a.>", "a.b.c"),
+            ("*.b.*", "a.b.c"),
+            ("foo*", "foo*"),
+        ] {
+            check_match(filter, subject, true);
+        }
+        for (filter, subject) in [
+            ("a", "A"),
+            ("a", "a.b"),
+            ("*", "a.b"),
+            ("a.>", "a"),
+            ("a.*", "a"),
+            ("a.*", "a.b.c"),
+            ("foo*", "foobar"),
+            ("a>", "ab"),
+        ] {
+            check_match(filter, subject, false);
+        }
+    }
+
+    #[test]
+    fn wildcards_that_are_published_are_taken_literally() {
+        check_match("foo.*", "foo.*", true);
+        check_match("foo.bar", "foo.*", false);
+        check_match("foo.*", "foo.>", true);
+        check_match("foo.>", "foo.>.bar", true);
+    }
+
+    #[test]
+    fn a_subject_with_an_empty_token_reaches_nobody() {
+        for filter in [">", "*", "a.>", "*.*", "*.>"] {
+            for subject in ["", ".", "a.", ".a", "a..b", "a.b."] {
+                check_match(filter, subject, false);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(filter: Vec<u8>, subject: Vec<u8>) {
+            matches(&filter, &subject);
+            has_wildcard(&subject);
+            prop_assert!(!is_valid_literal(&subject) || is_valid_filter(&subject));
+        }
+
+        #[test]
+        fn every_valid_literal_matches_itself_and_everything(subject in "[ab*>.]{1,8}") {
+            let subject = subject.as_bytes();
+            if is_valid_literal(subject) {
+                prop_assert!(matches(subject, subject));
+                prop_assert!(matches(b">", subject));
+                prop_assert!(!has_wildcard(subject));
+            }
+        }
+    }
+}

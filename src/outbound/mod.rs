@@ -1,1 +1,9 @@
-//! outbound
+//! Bytes on their way out: queues, their memory, and the socket state that decides who waits.
+
+mod link;
+mod pool;
+mod queue;
+
+pub use link::{Closing, Link, LinkTable, OutboundLimits};
+pub use pool::Pool;
+pub use queue::{Queue, SHARE_BYTES_MIN};

@@ -1,1 +1,480 @@
-//! The kernel ring.
+//! The kernel ring: io_uring, one thread, deferred task running.
+//!
+//! Sends that may not wait are submitted without a completion of their own: the kernel carries them
+//! out inside the submitting call, says only when one fell short, and is silent about the rest. So
+//! one system call a turn sends everything and collects everything, and a send costs no completion
+//! entry. Sends that may wait, receives and accepts complete as usual.
+//!
+//! Invariant: what the kernel may still read or write (batches, addresses, receive buffers) is owned
+//! here until the completion that ends it; dropping the ring waits for the kernel to let go.
+
+mod buffers;
+mod pace;
+mod probe;
+mod queue;
+mod sends;
+mod socket;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+
+use crate::{
+    Completion, Direction, Doorbell, EndReason, Errno, Op, Outcome, Ring, Socket, Time, Token,
+};
+use buffers::Buffers;
+use pace::Pace;
+use queue::Queues;
+use sends::Sends;
+
+pub use pace::BusyPoll;
+pub use probe::{StartError, probe};
+pub use socket::{close, listen, local_address, peer_address, raise_descriptor_limit};
+
+const SQ_ENTRIES: u32 = 512;
+const CQ_ENTRIES: u32 = 4096;
+/// Completions of one turn beyond which no more are asked for: others want their turn too.
+const TURN_COMPLETIONS: usize = 256;
+
+/// How a kernel ring is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UringOptions {
+    /// Whether waits poll first.
+    pub busy_poll: BusyPoll,
+}
+
+/// The kernel ring. It belongs to the thread that made it.
+pub struct Uring {
+    // Dropped in this order: the queues first, then what the kernel may read and write.
+    queues: Queues,
+    buffers: Buffers,
+    sends: Sends,
+    dials: Vec<Option<Dial>>,
+    /// Completions that came while the submission queue was being emptied to make room.
+    early: Vec<Completion>,
+    pace: Pace,
+    counters: Counters,
+    doorbell: Doorbell,
+    wake: File,
+    wake_armed: bool,
+    wake_count: Box<u64>,
+    started: Instant,
+    started_at: Time,
+    now: Time,
+}
+
+/// What a ring counted since it was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Turns that ended with the ring asleep.
+    pub sleeps: u64,
+    /// Waits that polling ended in time.
+    pub polls_hit: u64,
+    /// Waits in which polling found nothing.
+    pub polls_missed: u64,
+    /// Receives that ended because no buffer was free.
+    pub buffers_out: u64,
+}
+
+struct Dial {
+    token: Token,
+    socket: Socket,
+    address: Box<libc::sockaddr_storage>,
+}
+
+/// What a completion's user data says about who asked: the top byte.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    Ignored = 0,
+    Accept = 1,
+    Receive = 2,
+    Send = 3,
+    Connect = 4,
+    Wake = 5,
+}
+
+impl Uring {
+    /// A ring for the calling thread.
+    ///
+    /// # Errors
+    /// Why the kernel refuses, with the cure.
+    pub fn new(options: UringOptions) -> Result<Self, StartError> {
+        let ring = build(CQ_ENTRIES).map_err(|error| probe::explain(&error))?;
+        let queues = Queues::new(ring);
+        let buffers = Buffers::new(&queues).map_err(|error| probe::explain(&error))?;
+        let wake = File::from(socket::eventfd().map_err(|error| probe::explain(&error))?);
+        let for_bell = wake.try_clone().map_err(|error| probe::explain(&error))?;
+        #[expect(clippy::disallowed_methods, reason = "this is the clock that the others read")]
+        let (started, epoch) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH));
+        let started_at = Time::ZERO + epoch.unwrap_or_default();
+        Ok(Self {
+            queues,
+            buffers,
+            sends: Sends::default(),
+            dials: Vec::new(),
+            early: Vec::new(),
+            pace: Pace::new(options.busy_poll),
+            counters: Counters::default(),
+            doorbell: Doorbell::new(Some(for_bell)),
+            wake,
+            wake_armed: false,
+            wake_count: Box::new(0),
+            started,
+            started_at,
+            now: started_at,
+        })
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn push_entry(&mut self, entry: &squeue::Entry) {
+        while !self.queues.push(entry) {
+            self.make_room();
+        }
+    }
+
+    /// Submits in the middle of a turn; what completes is kept for the turn.
+    fn make_room(&mut self) {
+        // A ring that is broken says so again in the turn, where it can be told.
+        let _ = self.queues.submit();
+        let mut early = std::mem::take(&mut self.early);
+        self.reap(&mut early);
+        self.sends.conclude(&mut early);
+        self.early = early;
+    }
+
+    fn push_send(
+        &mut self,
+        token: Token,
+        socket: Socket,
+        batch: crate::Batch,
+        mode: crate::SendMode,
+    ) {
+        if self.sends.is_full() {
+            self.make_room();
+        }
+        let (slot, entry) = self.sends.prepare(token, socket, batch, mode);
+        self.push_entry(&entry.user_data(user_data(Kind::Send, slot, 0)));
+    }
+
+    fn push_connect(&mut self, token: Token, address: std::net::SocketAddr) {
+        let socket = match socket::for_dialling(address) {
+            Ok(socket) => socket,
+            Err(error) => {
+                self.early.push(Completion { token, outcome: Outcome::ConnectFailed { error } });
+                return;
+            }
+        };
+        let (storage, len) = socket::encode_address(address);
+        let dial = Dial { token, socket, address: Box::new(storage) };
+        let name: *const libc::sockaddr_storage = &raw const *dial.address;
+        let slot = self.dials.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.dials.push(None);
+            self.dials.len() - 1
+        });
+        self.dials[slot] = Some(dial);
+        let slot = u32::try_from(slot).unwrap_or(u32::MAX);
+        let entry = opcode::Connect::new(types::Fd(socket.0), name.cast(), len).build();
+        self.push_entry(&entry.user_data(user_data(Kind::Connect, slot, 0)));
+    }
+
+    /// Pushes an operation whose success nobody awaits.
+    fn push_silent(&mut self, entry: squeue::Entry) {
+        let entry = entry.flags(squeue::Flags::SKIP_SUCCESS);
+        self.push_entry(&entry.user_data(user_data(Kind::Ignored, 0, 0)));
+    }
+
+    /// Collects what is in the completion queue.
+    fn reap(&mut self, done: &mut Vec<Completion>) {
+        self.queues.cq.sync();
+        while let Some(entry) = self.queues.cq.next() {
+            self.take(&entry, done);
+        }
+        self.queues.cq.sync();
+    }
+
+    fn take(&mut self, entry: &cqueue::Entry, done: &mut Vec<Completion>) {
+        let (kind, index, generation) = split_user_data(entry.user_data());
+        let (result, flags) = (entry.result(), entry.flags());
+        let token = Token::new(index, generation);
+        match kind {
+            Some(Kind::Receive) => self.take_received(token, result, flags, done),
+            Some(Kind::Send) => self.sends.complete(index, result, flags, done),
+            Some(Kind::Accept) => take_accepted(token, result, flags, done),
+            Some(Kind::Connect) => self.take_connected(index, result, done),
+            Some(Kind::Wake) => self.wake_armed = false,
+            Some(Kind::Ignored) | None => {}
+        }
+    }
+
+    fn take_received(&mut self, token: Token, result: i32, flags: u32, done: &mut Vec<Completion>) {
+        let len = u32::try_from(result).unwrap_or(0);
+        if let Some(id) = cqueue::buffer_select(flags) {
+            let bytes = self.buffers.take(id, len);
+            if len > 0 {
+                done.push(Completion { token, outcome: Outcome::Received { bytes } });
+            }
+        }
+        if !cqueue::more(flags) {
+            let reason = match result {
+                1.. => EndReason::Rearm,
+                0 => EndReason::Eof,
+                error => match -error {
+                    libc::ENOBUFS => EndReason::NoBuffers,
+                    libc::ECANCELED => EndReason::Cancelled,
+                    number => EndReason::Error(Errno(number)),
+                },
+            };
+            self.counters.buffers_out += u64::from(reason == EndReason::NoBuffers);
+            done.push(Completion { token, outcome: Outcome::ReceiveEnded { reason } });
+        }
+    }
+
+    fn take_connected(&mut self, slot: u32, result: i32, done: &mut Vec<Completion>) {
+        let Some(dial) = self.dials.get_mut(slot as usize).and_then(Option::take) else { return };
+        let outcome = if result >= 0 {
+            Outcome::Connected { socket: dial.socket }
+        } else {
+            close(dial.socket);
+            Outcome::ConnectFailed { error: Errno(-result) }
+        };
+        done.push(Completion { token: dial.token, outcome });
+    }
+
+    /// Submits, lets the kernel work, and collects; without waiting.
+    fn exchange(&mut self, done: &mut Vec<Completion>) -> io::Result<()> {
+        loop {
+            self.queues.submit()?;
+            self.reap(done);
+            let unsent = !self.queues.sq.is_empty();
+            if !unsent && (!self.queues.wants_enter() || done.len() >= TURN_COMPLETIONS) {
+                break;
+            }
+        }
+        self.sends.conclude(done);
+        Ok(())
+    }
+
+    /// Polls until something completes, the bell rings, or the window ends.
+    /// Returns whether the wait is over.
+    fn poll(&mut self, deadline: Time, done: &mut Vec<Completion>) -> io::Result<bool> {
+        let Some(until) = self.pace.poll_until(self.now) else { return Ok(false) };
+        let until = until.min(deadline);
+        loop {
+            self.queues.cq.sync();
+            if !self.queues.cq.is_empty() || self.queues.wants_enter() {
+                self.exchange(done)?;
+                if !done.is_empty() {
+                    self.counters.polls_hit += 1;
+                    return Ok(true);
+                }
+            }
+            if self.doorbell.take() {
+                self.counters.polls_hit += 1;
+                return Ok(true);
+            }
+            let now = self.clock();
+            if now >= until || !self.pace.may_go_on(now) {
+                self.counters.polls_missed += 1;
+                return Ok(now >= deadline);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn sleep(&mut self, deadline: Time, done: &mut Vec<Completion>) -> io::Result<()> {
+        if !self.wake_armed {
+            let count: *mut u64 = &raw mut *self.wake_count;
+            let fd = types::Fd(self.wake.as_raw_fd());
+            let entry = opcode::Read::new(fd, count.cast(), 8).build();
+            self.push_entry(&entry.user_data(user_data(Kind::Wake, 0, 0)));
+            self.wake_armed = true;
+        }
+        if !self.doorbell.sleep() {
+            return Ok(());
+        }
+        self.counters.sleeps += 1;
+        let slept = self.queues.wait(deadline - self.clock());
+        self.doorbell.awake();
+        slept?;
+        self.reap(done);
+        self.sends.conclude(done);
+        Ok(())
+    }
+}
+
+impl Ring for Uring {
+    fn now(&self) -> Time {
+        self.now
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that the others read")]
+    fn clock(&self) -> Time {
+        self.started_at + Instant::now().duration_since(self.started)
+    }
+
+    fn push(&mut self, token: Token, op: Op) {
+        let Token { index, generation } = token;
+        match op {
+            Op::Receive { socket } => {
+                let entry = opcode::RecvMulti::new(types::Fd(socket.0), buffers::GROUP).build();
+                self.push_entry(&entry.user_data(user_data(Kind::Receive, index, generation)));
+            }
+            Op::Send { socket, batch, mode } => self.push_send(token, socket, batch, mode),
+            Op::Accept { listener } => {
+                let entry =
+                    opcode::AcceptMulti::new(types::Fd(listener.0)).flags(libc::SOCK_CLOEXEC);
+                let data = user_data(Kind::Accept, index, generation);
+                self.push_entry(&entry.build().user_data(data));
+            }
+            Op::CancelReceive { .. } => {
+                for kind in [Kind::Receive, Kind::Accept] {
+                    let target = user_data(kind, index, generation);
+                    self.push_silent(opcode::AsyncCancel::new(target).build());
+                }
+            }
+            Op::Connect { address } => self.push_connect(token, address),
+            Op::Shutdown { socket, how } => {
+                let how = match how {
+                    Direction::Write => libc::SHUT_WR,
+                    Direction::Both => libc::SHUT_RDWR,
+                };
+                self.push_silent(opcode::Shutdown::new(types::Fd(socket.0), how).build());
+            }
+            Op::Close { socket } => {
+                self.push_silent(opcode::Close::new(types::Fd(socket.0)).build());
+            }
+        }
+    }
+
+    fn turn(&mut self, wait: Duration, done: &mut Vec<Completion>) -> io::Result<()> {
+        self.buffers.replenish();
+        let before = done.len();
+        done.append(&mut self.early);
+        self.exchange(done)?;
+        self.now = self.clock();
+        let mut rung = self.doorbell.take();
+        if done.len() == before && !rung && !wait.is_zero() {
+            let deadline = self.now + wait;
+            if !self.poll(deadline, done)? {
+                self.sleep(deadline, done)?;
+            }
+            rung = true;
+            self.now = self.clock();
+        }
+        if rung
+            || done.iter().any(|completion| matches!(completion.outcome, Outcome::Received { .. }))
+        {
+            self.pace.arrived(self.now);
+        }
+        Ok(())
+    }
+
+    fn doorbell(&self) -> Doorbell {
+        self.doorbell.clone()
+    }
+
+    fn random_seed(&mut self) -> u64 {
+        let mut seed = [0_u8; 8];
+        // SAFETY: writes at most the length passed into the array, which outlives the call.
+        let got = unsafe { libc::getrandom(seed.as_mut_ptr().cast(), seed.len(), 0) };
+        if got == 8 { u64::from_ne_bytes(seed) } else { self.clock().nanos() }
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        let everything = types::CancelBuilder::any();
+        // A kernel that does not know the call cancels when the ring is closed.
+        let _ = self.queues.submitter.register_sync_cancel(None, everything);
+        let mut done = Vec::new();
+        for _ in 0..100 {
+            if self.sends.in_flight() == 0 && self.dials.iter().all(Option::is_none) {
+                return;
+            }
+            let _ = self.queues.wait(Duration::from_millis(10));
+            self.reap(&mut done);
+            self.sends.conclude(&mut done);
+        }
+        // The kernel still holds on to something: leave it the memory.
+        std::mem::forget(std::mem::take(&mut self.sends));
+        std::mem::forget(std::mem::take(&mut self.dials));
+    }
+}
+
+fn build(cq_entries: u32) -> io::Result<IoUring> {
+    let built = IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .setup_clamp()
+        .setup_cqsize(cq_entries)
+        .build(SQ_ENTRIES);
+    match built {
+        // The memory limit is shared by all of a user's processes: a smaller ring may still fit.
+        Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && cq_entries > 1024 => {
+            build(cq_entries / 2)
+        }
+        built => built,
+    }
+}
+
+fn take_accepted(token: Token, result: i32, flags: u32, done: &mut Vec<Completion>) {
+    if result >= 0 {
+        done.push(Completion { token, outcome: Outcome::Accepted { socket: Socket(result) } });
+    }
+    if !cqueue::more(flags) {
+        let error = (result < 0 && result != -libc::ECANCELED).then_some(Errno(-result));
+        done.push(Completion { token, outcome: Outcome::AcceptEnded { error } });
+    }
+}
+
+const fn user_data(kind: Kind, index: u32, generation: u32) -> u64 {
+    (kind as u64) << 56 | ((generation & 0x00ff_ffff) as u64) << 32 | index as u64
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the parts are masked")]
+const fn split_user_data(data: u64) -> (Option<Kind>, u32, u32) {
+    let kind = match data >> 56 {
+        0 => Some(Kind::Ignored),
+        1 => Some(Kind::Accept),
+        2 => Some(Kind::Receive),
+        3 => Some(Kind::Send),
+        4 => Some(Kind::Connect),
+        5 => Some(Kind::Wake),
+        _ => None,
+    };
+    (kind, data as u32, (data >> 32) as u32 & 0x00ff_ffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_data_holds_all_24_generation_bits() {
+        let (kind, index, generation) =
+            split_user_data(user_data(Kind::Send, u32::MAX, 0x00ff_ffff));
+        assert!(kind == Some(Kind::Send));
+        assert_eq!((index, generation), (u32::MAX, 0x00ff_ffff));
+    }
+
+    #[test]
+    fn a_bell_rung_from_another_thread_ends_a_sleep() {
+        let mut ring = Uring::new(UringOptions { busy_poll: BusyPoll::Off }).expect("a ring");
+        let bell = ring.doorbell();
+        let other = std::thread::spawn(move || bell.ring());
+        // Far longer than the suite may run: only the bell ends it.
+        ring.turn(Duration::from_secs(3600), &mut Vec::new()).expect("a turn");
+        other.join().expect("the other thread");
+    }
+}

@@ -1,0 +1,204 @@
+//! How long to spin before sleeping.
+//!
+//! A sleep and a wake cost more than everything else a small message costs, so a ring that expects
+//! the next arrival soon polls for it. What "soon" means comes from the gaps between recent arrivals;
+//! whether polling is welcome comes from the machine. Knows no ring: it is told of arrivals and
+//! asked for a window.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::Time;
+
+/// Whether a waiting ring polls before it sleeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BusyPoll {
+    /// Polls while recent gaps between arrivals make the next one likely soon, only where another
+    /// processor is there for the others, and not while the core is shared.
+    #[default]
+    Auto,
+    /// Sleeps at once.
+    Off,
+    /// Never sleeps: for a core of one's own.
+    Always,
+    /// Polls so long after the last arrival.
+    For(Duration),
+}
+
+/// Mean gaps up to this make the next arrival likely enough to poll for; 5,000 a second must count.
+const GAP_MAX: Duration = Duration::from_micros(250);
+/// How long `Auto` polls: twice the largest mean gap, for arrivals that are late.
+const WINDOW: Duration = Duration::from_micros(500);
+/// A longer gap counts as this long, so that traffic after a pause is noticed within a few arrivals.
+const GAP_COUNTED_MAX: Duration = Duration::from_millis(2);
+/// How often a polling ring asks whether it was driven from its core.
+const CHECK_EVERY: Duration = Duration::from_millis(10);
+/// More involuntary switches than this between two checks mean that the core is shared.
+const SWITCHES_MAX: i64 = 1;
+/// First and longest time without polling after the core was found to be shared.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+#[derive(Debug)]
+pub(super) struct Pace {
+    mode: BusyPoll,
+    /// Whether this machine has a processor to spare for polling.
+    spare: bool,
+    gap_nanos: u64,
+    last_arrival: Time,
+    back_off: Duration,
+    resume_at: Time,
+    checked_at: Time,
+    switches: i64,
+}
+
+impl Pace {
+    pub(super) fn new(mode: BusyPoll) -> Self {
+        Self {
+            mode,
+            spare: mode == BusyPoll::Auto && processors_online() > 1 && !quota_of_one_or_less(),
+            gap_nanos: nanos(GAP_COUNTED_MAX),
+            last_arrival: Time::ZERO,
+            back_off: BACK_OFF.0,
+            resume_at: Time::ZERO,
+            checked_at: Time::ZERO,
+            switches: 0,
+        }
+    }
+
+    /// Something came in.
+    pub(super) fn arrived(&mut self, now: Time) {
+        let gap = nanos((now - self.last_arrival).min(GAP_COUNTED_MAX));
+        self.gap_nanos = self.gap_nanos - self.gap_nanos / 8 + gap / 8;
+        self.last_arrival = now;
+    }
+
+    /// Until when to poll, seen from `now`; `None` for not at all.
+    pub(super) fn poll_until(&self, now: Time) -> Option<Time> {
+        match self.mode {
+            BusyPoll::Off => None,
+            BusyPoll::Always => Some(Time::MAX),
+            BusyPoll::For(window) => Some(self.last_arrival + window).filter(|end| *end > now),
+            BusyPoll::Auto => {
+                let likely = self.gap_nanos <= nanos(GAP_MAX);
+                (self.spare && likely && now >= self.resume_at).then(|| now + WINDOW)
+            }
+        }
+    }
+
+    /// Called now and then while polling: steps back when the core turns out to be shared.
+    /// Returns whether polling may go on.
+    pub(super) fn may_go_on(&mut self, now: Time) -> bool {
+        if self.mode != BusyPoll::Auto || now - self.checked_at < CHECK_EVERY {
+            return true;
+        }
+        let since_check = now - self.checked_at;
+        let switches = involuntary_switches();
+        let driven_off = switches - self.switches;
+        (self.checked_at, self.switches) = (now, switches);
+        // A count from before the last sleep says nothing about polling.
+        if since_check > CHECK_EVERY * 4 {
+            return true;
+        }
+        if driven_off > SWITCHES_MAX {
+            self.resume_at = now + self.back_off;
+            self.back_off = (self.back_off * 2).min(BACK_OFF.1);
+            return false;
+        }
+        if driven_off == 0 {
+            self.back_off = (self.back_off - self.back_off / 8).max(BACK_OFF.0);
+        }
+        true
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Processors that the system runs, whatever this process is bound to.
+fn processors_online() -> usize {
+    // SAFETY: takes and returns plain numbers.
+    let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    usize::try_from(online).unwrap_or(1)
+}
+
+/// Whether a control group allows this process one processor's time or less.
+fn quota_of_one_or_less() -> bool {
+    let Ok(groups) = fs::read_to_string("/proc/self/cgroup") else { return false };
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let mut path = format!("/sys/fs/cgroup{own}");
+    loop {
+        if fs::read_to_string(format!("{path}/cpu.max")).is_ok_and(|max| is_one_or_less(&max)) {
+            return true;
+        }
+        match path.rfind('/') {
+            Some(at) if at >= "/sys/fs/cgroup".len() => path.truncate(at),
+            _ => return false,
+        }
+    }
+}
+
+/// Reads "quota period", where the quota may be the word max.
+fn is_one_or_less(cpu_max: &str) -> bool {
+    let mut words = cpu_max.split_whitespace().map(str::parse::<u64>);
+    matches!((words.next(), words.next()), (Some(Ok(quota)), Some(Ok(period))) if quota <= period)
+}
+
+/// How often this thread was driven from its core.
+fn involuntary_switches() -> i64 {
+    // SAFETY: all zeros is a valid value of this plain structure.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the structure passed, which outlives the call.
+    unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    usage.ru_nivcsw
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(micros: u64) -> Time {
+        Time::from_nanos(micros * 1000)
+    }
+
+    fn after_arrivals_every(gap_micros: u64) -> Pace {
+        let mut pace = Pace { spare: true, ..Pace::new(BusyPoll::Auto) };
+        for n in 0..64 {
+            pace.arrived(at(n * gap_micros));
+        }
+        pace
+    }
+
+    #[test]
+    fn auto_polls_for_five_thousand_a_second_and_not_for_one_thousand() {
+        assert!(after_arrivals_every(200).poll_until(at(64 * 200)).is_some());
+        assert!(after_arrivals_every(1000).poll_until(at(64 * 1000)).is_none());
+    }
+
+    #[test]
+    fn auto_needs_a_processor_to_spare() {
+        let pace = Pace { spare: false, ..after_arrivals_every(10) };
+        assert_eq!(pace.poll_until(at(640)), None);
+    }
+
+    #[test]
+    fn a_window_counts_from_the_last_arrival() {
+        let mut pace = Pace::new(BusyPoll::For(Duration::from_micros(50)));
+        pace.arrived(at(100));
+        assert_eq!(pace.poll_until(at(120)), Some(at(150)));
+        assert_eq!(pace.poll_until(at(150)), None);
+    }
+
+    #[test]
+    fn a_quota_is_read_as_the_kernel_writes_it() {
+        for (text, expected) in [
+            ("max 100000", false),
+            ("100000 100000", true),
+            ("50000 100000", true),
+            ("200000 100000", false),
+            ("", false),
+        ] {
+            assert_eq!(is_one_or_less(text), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What is asked of sockets outside the rings: listening, names, options.
+
+use std::io;
+use std::mem;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+
+use crate::{Errno, Socket};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Listens on `address` (port 0: one that the system picks) and returns where it really listens.
+///
+/// Accepted connections inherit "no delay" from the listener, which spares a call each.
+///
+/// # Errors
+/// The system's own, such as an address in use.
+pub fn listen(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    // SAFETY: takes and returns plain numbers.
+    let fd = check(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: the descriptor was just made, and nobody else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+    let (name, len) = encode_address(address);
+    // SAFETY: `name` is a filled socket address of at least `len` bytes that outlives the call.
+    check(unsafe { libc::bind(fd, (&raw const name).cast(), len) })?;
+    // SAFETY: takes plain numbers.
+    check(unsafe { libc::listen(fd, BACKLOG) })?;
+    let listener = TcpListener::from(socket);
+    let bound = listener.local_addr()?;
+    Ok((Socket(listener.into_raw_fd()), bound))
+}
+
+/// Closes a socket that no ring has an operation on.
+pub fn close(socket: Socket) {
+    // SAFETY: the caller owns the descriptor and gives it up here.
+    drop(unsafe { OwnedFd::from_raw_fd(socket.0) });
+}
+
+/// Who is at the other end.
+///
+/// # Errors
+/// When the connection is already gone.
+pub fn peer_address(socket: Socket) -> io::Result<SocketAddr> {
+    borrow(socket).peer_addr()
+}
+
+/// Which of this host's addresses the connection uses.
+///
+/// # Errors
+/// When the connection is already gone.
+pub fn local_address(socket: Socket) -> io::Result<SocketAddr> {
+    borrow(socket).local_addr()
+}
+
+/// Makes a socket to dial with: no delay, closed on exec.
+pub(super) fn for_dialling(address: SocketAddr) -> Result<Socket, Errno> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: takes and returns plain numbers.
+    let fd = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(Errno(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)));
+    }
+    // A socket without the option works, only slower.
+    let _ = set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY);
+    Ok(Socket(fd))
+}
+
+/// The address as the kernel wants it, and its length.
+pub(super) fn encode_address(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    // SAFETY: all zeros is a valid value of this plain structure.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let len = match address {
+        SocketAddr::V4(v4) => {
+            let name = libc::sockaddr_in {
+                sin_family: family(libc::AF_INET),
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: the storage is large enough and aligned for every kind of address.
+            unsafe { (&raw mut storage).cast::<libc::sockaddr_in>().write(name) };
+            size_of::<libc::sockaddr_in>()
+        }
+        SocketAddr::V6(v6) => {
+            let name = libc::sockaddr_in6 {
+                sin6_family: family(libc::AF_INET6),
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_scope_id: v6.scope_id(),
+            };
+            // SAFETY: as above.
+            unsafe { (&raw mut storage).cast::<libc::sockaddr_in6>().write(name) };
+            size_of::<libc::sockaddr_in6>()
+        }
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "an address has a few dozen bytes")]
+    (storage, len as libc::socklen_t)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "2 or 10")]
+const fn family(number: i32) -> libc::sa_family_t {
+    number as libc::sa_family_t
+}
+
+fn borrow(socket: Socket) -> mem::ManuallyDrop<TcpStream> {
+    // SAFETY: the descriptor is open, as its holder promises, and is not closed here.
+    mem::ManuallyDrop::new(unsafe { TcpStream::from_raw_fd(socket.0) })
+}
+
+fn set_option(fd: i32, level: i32, option: i32) -> io::Result<()> {
+    let on: i32 = 1;
+    #[expect(clippy::cast_possible_truncation, reason = "four")]
+    let len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: `on` is an int of `len` bytes that outlives the call.
+    check(unsafe { libc::setsockopt(fd, level, option, (&raw const on).cast(), len) })?;
+    Ok(())
+}
+
+fn check(result: i32) -> io::Result<i32> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Raises the limit of open descriptors to what the system allows, and returns it.
+#[must_use]
+pub fn raise_descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes the structure passed, which outlives the call.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: reads the structure passed, which outlives the call.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    limit.rlim_cur
+}
+
+/// An eventfd, for a doorbell.
+pub(super) fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: takes and returns plain numbers.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?;
+    // SAFETY: the descriptor was just made, and nobody else owns it.
+    let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+    debug_assert!(owned.as_raw_fd() == fd);
+    Ok(owned)
+}

@@ -1,0 +1,233 @@
+//! What shards report when they are asked, and what the monitor asks.
+//!
+//! A shard never walks all its connections in one turn: the monitor asks for a [`Slots`] range of the
+//! slab that holds them, and asks again until [`ShardReport::connection_slots`] is reached. A
+//! connection keeps its slot as long as it lives, so nothing is seen twice.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ring::Time;
+
+use crate::hist::Hist;
+use crate::stats::Counters;
+
+/// What the monitor asks of every shard. Counters, gauges and sublist statistics always come; the
+/// lists only when asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReportRequest {
+    /// Reports of the open connections in these slots.
+    pub connections: Option<Slots>,
+    /// Reports of closed connections at these places of the ring of closed ones.
+    pub closed: Option<Slots>,
+    /// Reports of the subscriptions in these slots.
+    pub subscriptions: Option<Slots>,
+    /// The latency histograms (4 KiB each).
+    pub latency: bool,
+}
+
+/// The slots `from..to` of a slab; slots at or past its end, and vacant ones, give nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// The first slot.
+    pub from: u32,
+    /// One past the last slot.
+    pub to: u32,
+}
+
+/// What one shard reports.
+#[derive(Clone, Debug, Default)]
+pub struct ShardReport {
+    /// The shard's number, from 0.
+    pub shard: u16,
+    /// Its counters.
+    pub counters: Counters,
+    /// Open client connections.
+    pub connections_open: u64,
+    /// Open routes.
+    pub routes_open: u64,
+    /// Open leaf node connections.
+    pub leafs_open: u64,
+    /// Subscriptions of the shard's own connections.
+    pub subscriptions_open: u64,
+    /// Bytes queued for all its connections.
+    pub pending_bytes: u64,
+    /// Publishers held right now.
+    pub held_publishers: u64,
+    /// Statistics of the subscription table.
+    pub sublist: SublistStats,
+    /// One past the last slot in use by a connection; where [`ReportRequest::connections`] ends.
+    pub connection_slots: u32,
+    /// The reports that [`ReportRequest::connections`] asked for.
+    pub connections: Vec<ConnectionReport>,
+    /// How many closed connections are kept; where [`ReportRequest::closed`] ends.
+    pub closed_slots: u32,
+    /// The reports that [`ReportRequest::closed`] asked for, with `end` set.
+    pub closed: Vec<ConnectionReport>,
+    /// One past the last slot in use by a subscription; where [`ReportRequest::subscriptions`] ends.
+    pub subscription_slots: u32,
+    /// The reports that [`ReportRequest::subscriptions`] asked for.
+    pub subscriptions: Vec<SubscriptionReport>,
+    /// Latencies by stage, if asked for.
+    pub latency: Vec<(Stage, Hist)>,
+}
+
+/// What a latency was measured over. The names are those of `/latencyz` and `/metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// From the end of the turn before, as the upper bound of arrival, to the completion of the send.
+    Delivery,
+    /// From the end of the turn before to the end of the flush: what the broker itself spent.
+    Processing,
+    /// From the flush to the completion of the send: what the kernel and the socket took.
+    Send,
+    /// The length of a turn, without its sleep.
+    Turn,
+    /// From posting into another shard's mailbox to its handling there.
+    Mailbox,
+}
+
+impl Stage {
+    /// The stage's name in JSON and in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delivery => "delivery",
+            Self::Processing => "processing",
+            Self::Send => "send",
+            Self::Turn => "turn",
+            Self::Mailbox => "mailbox",
+        }
+    }
+}
+
+/// Statistics of one shard's subscription table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SublistStats {
+    /// Subscriptions in the table.
+    pub subscriptions: u64,
+    /// Results in the match cache.
+    pub cache_entries: u64,
+    /// Subscriptions inserted since the start.
+    pub inserts: u64,
+    /// Subscriptions removed since the start.
+    pub removes: u64,
+    /// Matches since the start, cached ones included.
+    pub matches: u64,
+    /// Matches that the cache answered.
+    pub cache_hits: u64,
+    /// The largest number of subscriptions in one cached result.
+    pub fanout_max: u64,
+    /// The sum of the subscriptions of all cached results.
+    pub fanout_total: u64,
+}
+
+impl SublistStats {
+    /// Adds another table's statistics.
+    pub fn merge(&mut self, other: &Self) {
+        self.subscriptions += other.subscriptions;
+        self.cache_entries += other.cache_entries;
+        self.inserts += other.inserts;
+        self.removes += other.removes;
+        self.matches += other.matches;
+        self.cache_hits += other.cache_hits;
+        self.fanout_max = self.fanout_max.max(other.fanout_max);
+        self.fanout_total += other.fanout_total;
+    }
+}
+
+/// What kind of peer a connection is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConnectionKind {
+    /// A client.
+    #[default]
+    Client,
+    /// A leaf node.
+    Leafnode,
+}
+
+impl ConnectionKind {
+    /// The kind as `/connz` names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "Client",
+            Self::Leafnode => "Leafnode",
+        }
+    }
+}
+
+/// One connection, open or closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionReport {
+    /// The client id, unique in the server.
+    pub cid: u64,
+    /// What kind of peer it is.
+    pub kind: ConnectionKind,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// When it was accepted.
+    pub start: Time,
+    /// When it last published, received a message, subscribed or unsubscribed.
+    pub last_activity: Time,
+    /// When and why it ended; only for closed connections.
+    pub end: Option<End>,
+    /// The last measured round trip; zero when none was measured.
+    pub rtt: Duration,
+    /// Bytes queued for it.
+    pub pending_bytes: u64,
+    /// Messages it published.
+    pub in_msgs: u64,
+    /// Messages it received.
+    pub out_msgs: u64,
+    /// Payload bytes it published.
+    pub in_bytes: u64,
+    /// Payload bytes it received.
+    pub out_bytes: u64,
+    /// Times it was held as a publisher.
+    pub stalls: u64,
+    /// How many subscriptions it has.
+    pub subscriptions: u32,
+    /// `name` of its CONNECT.
+    pub name: String,
+    /// `lang` of its CONNECT.
+    pub lang: String,
+    /// `version` of its CONNECT.
+    pub version: String,
+    /// As whom it logged in, empty when authentication is off: the user's name, or for a token the
+    /// redacted form that `/connz` shows.
+    pub authorized_user: String,
+    /// Its account; `$G` for the global one.
+    pub account: String,
+    /// What a closed connection was subscribed to; empty for an open one, whose subscriptions are
+    /// asked for apart.
+    pub closed_subscriptions: Vec<SubscriptionReport>,
+}
+
+/// The end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// When.
+    pub at: Time,
+    /// Why, in the words of `/connz`.
+    pub reason: &'static str,
+}
+
+/// One subscription of a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscriptionReport {
+    /// Its account; `$G` for the global one.
+    pub account: String,
+    /// The subject filter.
+    pub subject: String,
+    /// The queue group; empty when there is none.
+    pub queue: String,
+    /// The client's id for it.
+    pub sid: String,
+    /// Messages delivered to it.
+    pub msgs: u64,
+    /// After how many messages it ends; zero when it does not.
+    pub max: u64,
+    /// Whose it is.
+    pub cid: u64,
+}

@@ -1,0 +1,249 @@
+//! The two directions of one connection's socket, as far as bytes and flow are concerned.
+//!
+//! A link knows what is in flight on its socket, what waits to leave, and how the peer keeps up. It
+//! knows no protocol. Links of a shard live in a [`LinkTable`]; a slot's index and generation are the
+//! connection's token.
+
+use std::time::Duration;
+
+use ring::{Socket, Time, Token};
+
+use super::pool::Pool;
+use super::queue::Queue;
+
+/// Without a byte leaving for so long, a slow recipient counts as stalled: nobody waits for it.
+const STALLED_AFTER: Duration = Duration::from_millis(50);
+/// The high-water mark is a quarter of `max_pending`, and at most this.
+const HIGH_WATER_MAX: usize = 8 << 20;
+
+/// How much may wait for one connection, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboundLimits {
+    /// Bytes above which the connection is closed as a slow consumer.
+    pub max_pending: usize,
+    /// How long bytes may wait while none leave.
+    pub write_deadline: Duration,
+}
+
+impl OutboundLimits {
+    /// Above this a recipient whose socket refuses bytes is slow.
+    #[must_use]
+    pub fn high_water(&self) -> usize {
+        (self.max_pending / 4).min(HIGH_WATER_MAX)
+    }
+
+    /// Below this it has caught up.
+    #[must_use]
+    pub fn low_water(&self) -> usize {
+        self.high_water() / 2
+    }
+}
+
+/// How far the end of a connection has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Closing {
+    /// It has not begun.
+    #[default]
+    No,
+    /// What is queued still leaves, then the sending direction ends.
+    Draining,
+    /// The sending direction has ended; what the peer still sends is read and forgotten.
+    Lingering,
+    /// Both directions end; waits for the last completions.
+    Ending,
+}
+
+/// See the module's documentation.
+pub struct Link {
+    /// The socket.
+    pub socket: Socket,
+    /// What waits to leave.
+    pub queue: Queue,
+    /// Since when no byte left, while some wait.
+    pub progress_at: Time,
+    /// Messages handed to the queue.
+    pub out_msgs: u64,
+    /// Bytes of headers and payload handed to the queue.
+    pub out_bytes: u64,
+    /// How far the end has come.
+    pub closing: Closing,
+    /// A receive is in flight.
+    pub receiving: bool,
+    /// A cancellation of the receive is under way.
+    pub cancelling: bool,
+    /// A send is in flight.
+    pub sending: bool,
+    /// The socket took less than it was offered last time.
+    pub refused: bool,
+    /// Stands on the list of links to flush.
+    pub dirty: bool,
+    /// A write-deadline timer is running.
+    pub timed: bool,
+    /// A peer behind a real network: sends without copying may pay.
+    pub zero_copy: bool,
+}
+
+impl Link {
+    /// A link to a fresh socket.
+    #[must_use]
+    pub fn new(socket: Socket, now: Time, zero_copy: bool) -> Self {
+        Self {
+            socket,
+            queue: Queue::default(),
+            progress_at: now,
+            out_msgs: 0,
+            out_bytes: 0,
+            closing: Closing::No,
+            receiving: false,
+            cancelling: false,
+            sending: false,
+            refused: false,
+            dirty: false,
+            timed: false,
+            zero_copy,
+        }
+    }
+
+    /// Whether the recipient does not keep up: its socket refuses bytes while much is queued.
+    #[must_use]
+    pub fn is_slow(&self, limits: &OutboundLimits) -> bool {
+        let pending = self.queue.pending_bytes();
+        let high = limits.high_water();
+        pending > high && (self.refused || pending > high * 3)
+    }
+
+    /// Whether a slow recipient has not taken a byte for so long that nobody shall wait for it.
+    #[must_use]
+    pub fn is_stalled(&self, now: Time) -> bool {
+        now - self.progress_at >= STALLED_AFTER
+    }
+}
+
+/// The links of one shard.
+#[derive(Default)]
+pub struct LinkTable {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    dirty: Vec<u32>,
+    /// Memory of all queues.
+    pub pool: Pool,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    link: Option<Box<Link>>,
+}
+
+impl LinkTable {
+    /// Puts a link into a free slot.
+    pub fn insert(&mut self, link: Link) -> Token {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.link = Some(Box::new(link));
+        Token::new(index, slot.generation)
+    }
+
+    /// Takes the link out; its token never names another one.
+    pub fn remove(&mut self, index: u32) -> Option<Box<Link>> {
+        let slot = self.slots.get_mut(index as usize)?;
+        let link = slot.link.take()?;
+        slot.generation = (slot.generation + 1) & 0x00ff_ffff;
+        self.free.push(index);
+        Some(link)
+    }
+
+    /// The link in a slot.
+    #[must_use]
+    pub fn at(&self, index: u32) -> Option<&Link> {
+        self.slots.get(index as usize)?.link.as_deref()
+    }
+
+    /// The link in a slot.
+    pub fn at_mut(&mut self, index: u32) -> Option<&mut Link> {
+        self.slots.get_mut(index as usize)?.link.as_deref_mut()
+    }
+
+    /// The link that a token names, unless it is gone.
+    pub fn get_mut(&mut self, token: Token) -> Option<&mut Link> {
+        let slot = self.slots.get_mut(token.index as usize)?;
+        (slot.generation == token.generation).then_some(slot.link.as_deref_mut()).flatten()
+    }
+
+    /// Whether the token's link is there.
+    #[must_use]
+    pub fn is_live(&self, token: Token) -> bool {
+        self.slots
+            .get(token.index as usize)
+            .is_some_and(|slot| slot.generation == token.generation && slot.link.is_some())
+    }
+
+    /// The token of the link in a slot.
+    #[must_use]
+    pub fn token(&self, index: u32) -> Token {
+        let generation = self.slots.get(index as usize).map_or(0, |slot| slot.generation);
+        Token::new(index, generation)
+    }
+
+    /// A queue to append to, and the memory for it. The link is flushed at the end of the turn.
+    /// `None` when the link is gone or is being closed.
+    pub fn writer(&mut self, index: u32) -> Option<(&mut Link, &mut Pool)> {
+        let link = self.slots.get_mut(index as usize)?.link.as_deref_mut()?;
+        if link.closing != Closing::No {
+            return None;
+        }
+        if !link.dirty {
+            link.dirty = true;
+            self.dirty.push(index);
+        }
+        Some((link, &mut self.pool))
+    }
+
+    /// The link in a slot together with the memory of all queues.
+    pub fn with_pool(&mut self, index: u32) -> Option<(&mut Link, &mut Pool)> {
+        let link = self.slots.get_mut(index as usize)?.link.as_deref_mut()?;
+        Some((link, &mut self.pool))
+    }
+
+    /// Puts a link on the list of those to flush.
+    pub fn touch(&mut self, index: u32) {
+        if let Some(link) = self.slots.get_mut(index as usize).and_then(|slot| slot.link.as_mut())
+            && !link.dirty
+        {
+            link.dirty = true;
+            self.dirty.push(index);
+        }
+    }
+
+    /// The links to flush; give the list back with [`restore_dirty`](Self::restore_dirty).
+    pub fn take_dirty(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Gives the list back, for its memory. Whoever became dirty meanwhile stays on it.
+    pub fn restore_dirty(&mut self, mut list: Vec<u32>) {
+        list.clear();
+        list.append(&mut self.dirty);
+        self.dirty = list;
+    }
+
+    /// All links that are there, with their slots.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Link)> {
+        (0..).zip(&self.slots).filter_map(|(index, slot)| Some((index, slot.link.as_deref()?)))
+    }
+
+    /// How many links there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

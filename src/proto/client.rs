@@ -1,0 +1,492 @@
+//! What a client sends: one control line at a time.
+//!
+//! [`next`] looks at the first bytes of a buffer and keeps no state, so that a line cut in two is
+//! simply parsed again when more of it is there. Payloads are not lines: after a
+//! [`ClientOp::Publish`] the caller takes [`Publish::size`] bytes and then asks [`payload_end`].
+//!
+//! The parser knows no subjects, no limits but the length of a line, and no session; what a session
+//! allows is asked of [`Publish::check`].
+//!
+//! Invariant: whether a line fails, and how, does not depend on where the stream was cut. A wrong
+//! verb fails at its first wrong byte, as clients that probe a port expect.
+
+use std::fmt;
+
+use memchr::memchr;
+
+use super::info;
+use crate::close::{CloseReason, ErrorText};
+use crate::limits::SIZE_DIGITS_MAX;
+
+/// One operation of a client. All slices borrow the receive buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientOp<'a> {
+    /// `CONNECT {json}`; the bytes are what stands after the verb, not looked at yet.
+    Connect(&'a [u8]),
+    /// `PUB` or `HPUB`; the message follows in the stream.
+    Publish(Publish<'a>),
+    /// `SUB subject [queue] sid`. The subject is not validated here.
+    Subscribe {
+        /// The filter as the client wrote it.
+        subject: &'a [u8],
+        /// The queue group to join.
+        queue: Option<&'a [u8]>,
+        /// The client's name for the subscription: any token.
+        sid: &'a [u8],
+    },
+    /// `UNSUB sid [max]`.
+    Unsubscribe {
+        /// The client's name for the subscription.
+        sid: &'a [u8],
+        /// Deliveries, counted from SUB, after which it ends; 0 is now. A `max` that is no size
+        /// means now, too.
+        max: u64,
+    },
+    /// `PING`.
+    Ping,
+    /// `PONG`.
+    Pong,
+    /// `INFO {json}`, which a client has no reason to send and which is ignored.
+    Info,
+    /// `+OK`, ignored.
+    Ok,
+    /// `-ERR text`; the client gives up, and the connection closes with
+    /// [`CloseReason::ParseError`].
+    Err(&'a [u8]),
+}
+
+/// The control line of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// The subject, not validated: it may hold empty tokens and wildcards.
+    pub subject: &'a [u8],
+    /// Where answers go.
+    pub reply: Option<&'a [u8]>,
+    /// How many of the `size` bytes are headers; `None` is PUB, `Some(0)` an HPUB without any.
+    pub header_len: Option<u32>,
+    /// Bytes of headers and payload, without the CRLF behind them. Below 1,000,000,000.
+    pub size: u32,
+}
+
+/// What a session accepts of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishLimits {
+    /// The largest `size`, in bytes.
+    pub max_payload: u32,
+    /// Whether the client said in CONNECT that it knows headers.
+    pub headers: bool,
+}
+
+impl Publish<'_> {
+    /// Checks the message against the session's limits, before its payload is read.
+    ///
+    /// # Errors
+    /// [`ParseError::HeadersNotSupported`] for an HPUB of a client without headers,
+    /// [`ParseError::PayloadTooLarge`] above `max_payload`.
+    #[inline]
+    pub const fn check(&self, limits: &PublishLimits) -> Result<(), ParseError> {
+        if self.header_len.is_some() && !limits.headers {
+            return Err(ParseError::HeadersNotSupported);
+        }
+        if self.size > limits.max_payload {
+            return Err(ParseError::PayloadTooLarge { size: self.size, max: limits.max_payload });
+        }
+        Ok(())
+    }
+}
+
+/// The outcome of one look at the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// A whole control line.
+    Op {
+        /// What it says.
+        op: ClientOp<'a>,
+        /// Its length in bytes, with the line end.
+        line_len: usize,
+    },
+    /// More bytes are needed to tell.
+    Incomplete,
+    /// The connection cannot go on.
+    Failed(ParseError),
+}
+
+/// Why a client's bytes end its connection. The client is at fault in each case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParseError {
+    /// The line starts with no operation of a client, or a payload lacks its line end.
+    UnknownOperation,
+    /// The arguments are longer than `max_control_line`.
+    ControlLineTooLong {
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// Too few or too many arguments, a size that is none, or JSON that is none.
+    BadArguments,
+    /// HPUB from a client that did not announce headers.
+    HeadersNotSupported,
+    /// The message is larger than `max_payload`.
+    PayloadTooLarge {
+        /// What was announced, in bytes.
+        size: u32,
+        /// The limit, in bytes.
+        max: u32,
+    },
+}
+
+impl ParseError {
+    /// The reason under which the connection is reported as closed.
+    pub const fn close_reason(self) -> CloseReason {
+        match self {
+            Self::UnknownOperation | Self::BadArguments | Self::HeadersNotSupported => {
+                CloseReason::ProtocolViolation
+            }
+            Self::ControlLineTooLong { .. } => CloseReason::MaxControlLineExceeded,
+            Self::PayloadTooLarge { .. } => CloseReason::MaxPayloadExceeded,
+        }
+    }
+
+    /// The `-ERR` to send before the close; most violations close silently.
+    pub const fn error(self) -> Option<ErrorText> {
+        match self {
+            Self::UnknownOperation => Some(ErrorText::UnknownProtocolOperation),
+            Self::BadArguments | Self::HeadersNotSupported => None,
+            Self::ControlLineTooLong { .. } => Some(ErrorText::MaxControlLineExceeded),
+            Self::PayloadTooLarge { .. } => Some(ErrorText::MaxPayloadViolation),
+        }
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownOperation => f.write_str("unknown protocol operation"),
+            Self::ControlLineTooLong { max } => {
+                write!(f, "maximum control line exceeded: more than {max} bytes")
+            }
+            Self::BadArguments => f.write_str("wrong number or form of arguments"),
+            Self::HeadersNotSupported => f.write_str("message headers not supported"),
+            Self::PayloadTooLarge { size, max } => {
+                write!(f, "maximum payload exceeded: {size} vs {max}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// Parses the control line at the start of `bytes`.
+///
+/// `max_control_line` bounds the arguments, in bytes. White space behind the verb counts too, but
+/// for one separator, and so do the ignored words behind PING, so that the caller's buffer never
+/// needs more than [`control_line_bytes_max`](crate::limits::control_line_bytes_max).
+#[inline]
+pub fn next(bytes: &[u8], max_control_line: usize) -> Step<'_> {
+    match plain_publish(bytes, max_control_line) {
+        Some((publish, line_len)) => Step::Op { op: ClientOp::Publish(publish), line_len },
+        None => any_line(bytes, max_control_line),
+    }
+}
+
+/// Looks for the CRLF behind a payload, in the bytes that follow it.
+///
+/// `true` means that it is there and that 2 bytes are to be skipped, `false` that more bytes are
+/// needed.
+///
+/// # Errors
+/// [`ParseError::UnknownOperation`] where something else follows; a bare LF is not enough here.
+#[inline]
+pub const fn payload_end(bytes: &[u8]) -> Result<bool, ParseError> {
+    match bytes {
+        [b'\r', b'\n', ..] => Ok(true),
+        [] | [b'\r'] => Ok(false),
+        _other => Err(ParseError::UnknownOperation),
+    }
+}
+
+/// Whether the first byte allows the line to become a CONNECT.
+///
+/// While credentials are awaited, any other first byte is an authorization violation at once, not
+/// only when its line is whole.
+pub const fn may_be_connect(bytes: &[u8]) -> bool {
+    matches!(bytes, [] | [b'C' | b'c', ..])
+}
+
+/// The fast path: a PUB or HPUB as clients write it, with single spaces and a CRLF, all there.
+///
+/// It answers `None` for everything else, also where something is wrong, and leaves the judgement
+/// to [`any_line`].
+#[inline]
+fn plain_publish(bytes: &[u8], max_control_line: usize) -> Option<(Publish<'_>, usize)> {
+    const PUB: u32 = u32::from_le_bytes(*b"pub ");
+    const HPUB: u32 = u32::from_le_bytes(*b"hpub");
+    let verb = u32::from_le_bytes(*bytes.first_chunk()?);
+    let (start, with_headers) = match verb | 0x2020_2020 {
+        PUB if bytes[3] == b' ' => (4, false),
+        HPUB if bytes.get(4) == Some(&b' ') => (5, true),
+        _other => return None,
+    };
+    let subject_end = space_after_word(bytes, start)?;
+    let subject = &bytes[start..subject_end];
+    let (reply, sizes) = match sizes_and_crlf(bytes, subject_end + 1, with_headers) {
+        Some(sizes) => (None, sizes),
+        None => {
+            let reply_end = space_after_word(bytes, subject_end + 1)?;
+            let sizes = sizes_and_crlf(bytes, reply_end + 1, with_headers)?;
+            (Some(&bytes[subject_end + 1..reply_end]), sizes)
+        }
+    };
+    let Sizes { header_len, size, end } = sizes;
+    if end - start > max_control_line || header_len.is_some_and(|len| len > size) {
+        return None;
+    }
+    Some((Publish { subject, reply, header_len, size }, end + 2))
+}
+
+struct Sizes {
+    header_len: Option<u32>,
+    size: u32,
+    /// Where the CRLF stands.
+    end: usize,
+}
+
+#[inline]
+fn sizes_and_crlf(bytes: &[u8], at: usize, with_headers: bool) -> Option<Sizes> {
+    let (first, end) = digits(bytes, at)?;
+    let (header_len, size, end) = if with_headers {
+        if bytes.get(end) != Some(&b' ') {
+            return None;
+        }
+        let (second, end) = digits(bytes, end + 1)?;
+        (Some(first), second, end)
+    } else {
+        (None, first, end)
+    };
+    let crlf = bytes.get(end) == Some(&b'\r') && bytes.get(end + 1) == Some(&b'\n');
+    crlf.then_some(Sizes { header_len, size, end })
+}
+
+/// Reads a size at `at`, and where it ends. A longer number than a size may have ends too early,
+/// so that what follows it is no separator.
+#[inline]
+fn digits(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
+    let mut value = 0;
+    let mut end = at;
+    while let Some(digit @ b'0'..=b'9') = bytes.get(end) {
+        if end - at == SIZE_DIGITS_MAX {
+            return None;
+        }
+        value = value * 10 + u32::from(digit - b'0');
+        end += 1;
+    }
+    (end > at).then_some((value, end))
+}
+
+/// Where the word at `at` ends, provided that it is not empty and that a space follows.
+#[inline]
+fn space_after_word(bytes: &[u8], at: usize) -> Option<usize> {
+    let end = control_or_space(bytes, at)?;
+    (end > at && bytes[end] == b' ').then_some(end)
+}
+
+/// The first byte from `at` on that is a space or below, eight bytes a step.
+#[inline]
+fn control_or_space(bytes: &[u8], mut at: usize) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut rest = bytes.get(at..)?;
+    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*chunk);
+        // The subtraction borrows into the top bit of each byte below 0x21. The lowest mark is
+        // right; marks above it may be the borrow's, and are not looked at.
+        let marks = word.wrapping_sub(ONES * 0x21) & !word & (ONES * 0x80);
+        if marks != 0 {
+            return Some(at + (marks.trailing_zeros() / 8) as usize);
+        }
+        rest = tail;
+        at += 8;
+    }
+    rest.iter().position(|&byte| byte <= b' ').map(|offset| at + offset)
+}
+
+#[derive(Clone, Copy)]
+enum Verb {
+    Connect,
+    Pub,
+    Hpub,
+    Sub,
+    Unsub,
+    Ping,
+    Pong,
+    Info,
+    Ok,
+    Err,
+}
+
+/// The names, and whether white space must follow; none is the beginning of another one.
+const VERBS: [(&[u8], Verb, bool); 10] = [
+    (b"PUB", Verb::Pub, true),
+    (b"HPUB", Verb::Hpub, true),
+    (b"SUB", Verb::Sub, true),
+    (b"UNSUB", Verb::Unsub, true),
+    (b"PING", Verb::Ping, false),
+    (b"PONG", Verb::Pong, false),
+    (b"CONNECT", Verb::Connect, false),
+    (b"INFO", Verb::Info, false),
+    (b"+OK", Verb::Ok, false),
+    (b"-ERR", Verb::Err, true),
+];
+
+/// Parses any control line; right for every line, quick for none.
+fn any_line(bytes: &[u8], max_control_line: usize) -> Step<'_> {
+    let (verb, verb_len) = match find_verb(bytes) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Step::Incomplete,
+        Err(error) => return Step::Failed(error),
+    };
+    let args_start = verb_len + usize::from(bytes.get(verb_len).is_some_and(is_blank));
+    match find_line_end(&bytes[args_start..], max_control_line) {
+        Ok(Some(line)) => match operation(verb, line.args) {
+            Ok(op) => Step::Op { op, line_len: args_start + line.len },
+            Err(error) => Step::Failed(error),
+        },
+        Ok(None) => Step::Incomplete,
+        Err(error) => Step::Failed(error),
+    }
+}
+
+/// The verb at the start of `bytes` and its length; `None` while it could still become one.
+fn find_verb(bytes: &[u8]) -> Result<Option<(Verb, usize)>, ParseError> {
+    let begins =
+        |name: &[u8]| bytes.iter().zip(name).all(|(byte, want)| byte.eq_ignore_ascii_case(want));
+    let Some((name, verb, blank_follows)) = VERBS.iter().find(|(name, ..)| begins(name)) else {
+        return Err(ParseError::UnknownOperation);
+    };
+    match bytes.get(name.len()) {
+        Some(byte) if *blank_follows && !is_blank(byte) => Err(ParseError::UnknownOperation),
+        Some(_) => Ok(Some((*verb, name.len()))),
+        None => Ok(None),
+    }
+}
+
+struct Line<'a> {
+    /// The arguments without the line end.
+    args: &'a [u8],
+    /// Their length with the line end.
+    len: usize,
+}
+
+/// Cuts the arguments at the line end, CRLF or bare LF, within the limit.
+fn find_line_end(bytes: &[u8], max: usize) -> Result<Option<Line<'_>>, ParseError> {
+    // Two bytes more than the limit are enough to tell: the line end, or that there is none in time.
+    let window = &bytes[..bytes.len().min(max.saturating_add(2))];
+    let (text, len) = match memchr(b'\n', window) {
+        Some(at) => (&window[..at], Some(at + 1)),
+        None => (window, None),
+    };
+    let args = text.strip_suffix(b"\r").unwrap_or(text);
+    match len {
+        _ if args.len() > max => Err(ParseError::ControlLineTooLong { max }),
+        Some(len) => Ok(Some(Line { args, len })),
+        None => Ok(None),
+    }
+}
+
+fn operation(verb: Verb, args: &[u8]) -> Result<ClientOp<'_>, ParseError> {
+    match verb {
+        Verb::Connect => Ok(ClientOp::Connect(args.trim_ascii())),
+        Verb::Pub => publish(args),
+        Verb::Hpub => publish_with_headers(args),
+        Verb::Sub => subscribe(args),
+        Verb::Unsub => unsubscribe(args),
+        Verb::Ping => Ok(ClientOp::Ping),
+        Verb::Pong => Ok(ClientOp::Pong),
+        Verb::Info if info::is_readable(args) => Ok(ClientOp::Info),
+        Verb::Info => Err(ParseError::BadArguments),
+        Verb::Ok => Ok(ClientOp::Ok),
+        Verb::Err => Ok(ClientOp::Err(args.trim_ascii())),
+    }
+}
+
+fn publish(args: &[u8]) -> Result<ClientOp<'_>, ParseError> {
+    let words = Words::split(args, is_blank)?;
+    let (subject, reply, size) = match *words.as_slice() {
+        [subject, size] => (subject, None, size),
+        [subject, reply, size] => (subject, Some(reply), size),
+        _ => return Err(ParseError::BadArguments),
+    };
+    let size = parse_size(size).ok_or(ParseError::BadArguments)?;
+    Ok(ClientOp::Publish(Publish { subject, reply, header_len: None, size }))
+}
+
+fn publish_with_headers(args: &[u8]) -> Result<ClientOp<'_>, ParseError> {
+    let words = Words::split(args, is_blank)?;
+    let (subject, reply, header_len, size) = match *words.as_slice() {
+        [subject, header_len, size] => (subject, None, header_len, size),
+        [subject, reply, header_len, size] => (subject, Some(reply), header_len, size),
+        _ => return Err(ParseError::BadArguments),
+    };
+    let header_len = parse_size(header_len).ok_or(ParseError::BadArguments)?;
+    let size = parse_size(size).ok_or(ParseError::BadArguments)?;
+    if header_len > size {
+        return Err(ParseError::BadArguments);
+    }
+    Ok(ClientOp::Publish(Publish { subject, reply, header_len: Some(header_len), size }))
+}
+
+fn subscribe(args: &[u8]) -> Result<ClientOp<'_>, ParseError> {
+    let words = Words::split(args, is_blank_or_cr)?;
+    match *words.as_slice() {
+        [subject, sid] => Ok(ClientOp::Subscribe { subject, queue: None, sid }),
+        [subject, queue, sid] => Ok(ClientOp::Subscribe { subject, queue: Some(queue), sid }),
+        _ => Err(ParseError::BadArguments),
+    }
+}
+
+fn unsubscribe(args: &[u8]) -> Result<ClientOp<'_>, ParseError> {
+    let words = Words::split(args, is_blank_or_cr)?;
+    match *words.as_slice() {
+        [sid] => Ok(ClientOp::Unsubscribe { sid, max: 0 }),
+        [sid, max] => {
+            Ok(ClientOp::Unsubscribe { sid, max: u64::from(parse_size(max).unwrap_or(0)) })
+        }
+        _ => Err(ParseError::BadArguments),
+    }
+}
+
+fn parse_size(word: &[u8]) -> Option<u32> {
+    digits(word, 0).filter(|(_, end)| *end == word.len()).map(|(size, _)| size)
+}
+
+/// The words of a line, at most as many as an operation takes.
+struct Words<'a> {
+    words: [&'a [u8]; WORDS_MAX],
+    len: usize,
+}
+
+/// HPUB takes four words, no operation more.
+const WORDS_MAX: usize = 4;
+
+impl<'a> Words<'a> {
+    fn split(args: &'a [u8], is_separator: fn(&u8) -> bool) -> Result<Self, ParseError> {
+        let mut found = Self { words: [&[]; WORDS_MAX], len: 0 };
+        for word in args.split(is_separator).filter(|word| !word.is_empty()) {
+            let slot = found.words.get_mut(found.len).ok_or(ParseError::BadArguments)?;
+            *slot = word;
+            found.len += 1;
+        }
+        Ok(found)
+    }
+
+    fn as_slice(&self) -> &[&'a [u8]] {
+        &self.words[..self.len]
+    }
+}
+
+const fn is_blank(byte: &u8) -> bool {
+    matches!(*byte, b' ' | b'\t')
+}
+
+/// SUB and UNSUB split at a lone CR too; PUB and HPUB keep it in the word.
+const fn is_blank_or_cr(byte: &u8) -> bool {
+    is_blank(byte) || *byte == b'\r'
+}

@@ -1,0 +1,186 @@
+//! One message to all who want it.
+
+use std::rc::Rc;
+
+use crate::outbound::{Link, LinkTable, Pool, SHARE_BYTES_MIN};
+use crate::proto::encode;
+use crate::sublist::Member;
+
+use super::{Message, Origin, Owner, Router, Subscription, queue_group};
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Clients of this shard that got it.
+    pub local: u32,
+    /// Whether other shards get it.
+    pub remote: bool,
+}
+
+/// The parts of the router that a delivery changes while it reads the sublist.
+struct Hand<'a> {
+    subscriptions: &'a mut slab::Slab<Subscription>,
+    links: &'a mut LinkTable,
+    limits: &'a crate::outbound::OutboundLimits,
+    reach: &'a mut super::Reach,
+    overflowed: &'a mut Vec<u32>,
+    exhausted: &'a mut Vec<u32>,
+    shards: &'a mut u64,
+    drop_for_slow: bool,
+    dropped: &'a mut u64,
+}
+
+impl Router {
+    /// Hands a message to every plain subscription and to one member of every queue group that wants
+    /// it. What other shards are to get stands in `shards` and `shard_groups` afterwards.
+    pub fn deliver(&mut self, links: &mut LinkTable, message: &Message<'_>) -> Delivery {
+        self.shards = 0;
+        self.shard_groups.clear();
+        let matches = self.sublist.matches(message.subject);
+        let mut hand = Hand {
+            subscriptions: &mut self.subscriptions,
+            links,
+            limits: &self.limits,
+            reach: &mut self.reach,
+            overflowed: &mut self.overflowed,
+            exhausted: &mut self.exhausted,
+            shards: &mut self.shards,
+            drop_for_slow: self.drop_for_slow,
+            dropped: &mut self.dropped,
+        };
+        let mut local = 0;
+        for member in &matches.plain {
+            local += u32::from(hand.give(*member, message));
+        }
+        for group in &matches.queues {
+            let random = self.random.u64(..);
+            match hand.give_one(&group.members, message, random, &group.name) {
+                Taker::Client => local += 1,
+                Taker::Shard(shard) => self.shard_groups.push((shard, Rc::clone(&group.name))),
+                Taker::Nobody => {}
+            }
+        }
+        Delivery { local, remote: self.shards != 0 || !self.shard_groups.is_empty() }
+    }
+
+    /// Whether a client has a plain subscription of its own that a subject matches, and its sid.
+    pub fn own_sid(&mut self, subject: &[u8], index: u32) -> Option<&[u8]> {
+        let matches = self.sublist.matches(subject);
+        matches
+            .plain
+            .iter()
+            .filter_map(|member| self.subscriptions.get(member.id as usize))
+            .find(|subscription| subscription.owner == Owner::Client(index))
+            .map(|subscription| &*subscription.sid)
+    }
+}
+
+/// Who took a queue group's message.
+enum Taker {
+    Client,
+    Shard(u16),
+    Nobody,
+}
+
+impl Hand<'_> {
+    /// Gives the message to a plain subscription; says whether a client got it.
+    fn give(&mut self, member: Member, message: &Message<'_>) -> bool {
+        let Some(subscription) = self.subscriptions.get_mut(member.id as usize) else {
+            return false;
+        };
+        match subscription.owner {
+            Owner::Client(index) => self.give_client(member.id, index, message),
+            Owner::Shard(shard) => {
+                if !matches!(message.origin, Origin::Shard { .. }) {
+                    *self.shards |= 1 << shard;
+                }
+                false
+            }
+        }
+    }
+
+    /// Gives the message to one member of a group.
+    fn give_one(
+        &mut self,
+        members: &[Member],
+        message: &Message<'_>,
+        random: u64,
+        name: &[u8],
+    ) -> Taker {
+        let routed = matches!(message.origin, Origin::Shard { .. });
+        if let Origin::Shard { groups } = message.origin
+            && !groups.split(|byte| *byte == b'\n').any(|group| group == name)
+        {
+            return Taker::Nobody;
+        }
+        for member in queue_group::order(members, random) {
+            let owner = self.subscriptions.get(member.id as usize).map(|sub| sub.owner);
+            match owner {
+                Some(Owner::Client(index)) if self.give_client(member.id, index, message) => {
+                    return Taker::Client;
+                }
+                Some(Owner::Shard(shard)) if !routed => return Taker::Shard(shard),
+                Some(Owner::Client(_) | Owner::Shard(_)) | None => {}
+            }
+        }
+        Taker::Nobody
+    }
+
+    fn give_client(&mut self, id: u32, index: u32, message: &Message<'_>) -> bool {
+        if matches!(message.origin, Origin::Client { index: own, echo: false } if own == index) {
+            return false;
+        }
+        let subscription = &mut self.subscriptions[id as usize];
+        if subscription.max > 0 && subscription.delivered >= subscription.max {
+            return false;
+        }
+        let Some((link, pool)) = self.links.writer(index) else { return false };
+        let slow = link.is_slow(self.limits);
+        if slow && self.drop_for_slow {
+            *self.dropped += 1;
+            return false;
+        }
+        if link.queue.pending_bytes() + message.body.len() > self.limits.max_pending {
+            self.overflowed.push(index);
+            return false;
+        }
+        subscription.delivered += 1;
+        if subscription.delivered == subscription.max {
+            self.exhausted.push(id);
+        }
+        self.reach.note(index, slow);
+        write(link, pool, &subscription.sid, message);
+        true
+    }
+}
+
+/// Appends the message, as its recipient understands it, to the recipient's queue.
+fn write(link: &mut Link, pool: &mut Pool, sid: &[u8], message: &Message<'_>) {
+    let Message { subject, reply, .. } = *message;
+    let stripped = message.header_len.unwrap_or(0) as usize;
+    let headers = message.header_len.filter(|len| *len > 0 && link.headers);
+    let from = if headers.is_some() { 0 } else { stripped };
+    let body = &message.body[from..];
+    let size = body.len() - 2;
+    let head_max = encode::head_len_max(subject, sid, reply);
+    link.out_msgs += 1;
+    link.out_bytes += size as u64;
+    let shared = message.block.filter(|_| body.len() >= SHARE_BYTES_MIN);
+    let copied = if shared.is_some() { 0 } else { body.len() };
+    let out = link.queue.room(pool, head_max + copied);
+    let before = out.len();
+    match headers {
+        Some(header_len) => encode::hmsg_head(out, subject, sid, reply, header_len, size),
+        None => encode::msg_head(out, subject, sid, reply, size),
+    }
+    if shared.is_none() {
+        out.extend_from_slice(body);
+    }
+    let used = out.len() - before;
+    link.queue.give_back_room(head_max + copied - used);
+    if let Some(block) = shared {
+        let end = from + body.len();
+        #[expect(clippy::cast_possible_truncation, reason = "max_payload fits 32 bits")]
+        link.queue.share(pool, block, from as u32, end as u32);
+    }
+}
