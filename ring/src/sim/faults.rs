@@ -190,9 +190,9 @@ mod tests {
         for seed in 0..20 {
             assert!(rates(seed).contains(&0), "seed {seed}");
         }
-        let used = (0..20).map(rates).reduce(|sum, rates| {
-            sum.iter().zip(rates).map(|(sum, rate)| sum + rate).collect()
-        });
+        let used = (0..20)
+            .map(rates)
+            .reduce(|sum, rates| sum.iter().zip(rates).map(|(sum, rate)| sum + rate).collect());
         assert!(!used.unwrap().contains(&0));
     }
 }

@@ -27,9 +27,10 @@ impl Rng {
     /// A stream of its own for the concern named `label`.
     #[must_use]
     pub fn fork(&self, label: &str) -> Self {
-        let folded = label.bytes().fold(self.state[0] ^ self.state[2].rotate_left(17), |sum, byte| {
-            scramble(sum ^ u64::from(byte))
-        });
+        let folded =
+            label.bytes().fold(self.state[0] ^ self.state[2].rotate_left(17), |sum, byte| {
+                scramble(sum ^ u64::from(byte))
+            });
         Self::new(folded)
     }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::network::{EndId, Packet};
-use super::server::{Accept, Notice, Receive, Sending, Stream, number, socket};
+use super::server::{Accept, Notice, Receive, Sending, Stream, number};
 use super::world::{Dialer, Event, World};
 use crate::{
     Completion, Direction, EndReason, Errno, Lease, Op, Outcome, SendMode, Socket, Time, Token,
@@ -261,10 +261,13 @@ impl World {
                 }
                 socket.ok_or(Errno::NO_DESCRIPTORS)
             });
-            harvest.of_dial(token, match adopted {
-                Ok(socket) => Outcome::Connected { socket },
-                Err(error) => Outcome::ConnectFailed { error },
-            });
+            harvest.of_dial(
+                token,
+                match adopted {
+                    Ok(socket) => Outcome::Connected { socket },
+                    Err(error) => Outcome::ConnectFailed { error },
+                },
+            );
         }
     }
 
@@ -432,7 +435,11 @@ impl World {
     }
 
     /// What a send has come to, unless it goes on.
-    fn send_some(&mut self, end: EndId, send: &mut Sending) -> Option<(usize, Option<Errno>, bool)> {
+    fn send_some(
+        &mut self,
+        end: EndId,
+        send: &mut Sending,
+    ) -> Option<(usize, Option<Errno>, bool)> {
         if let Some(Notice { at, bytes, copied }) = send.notice {
             return (at <= self.now).then_some((bytes, None, copied));
         }

@@ -6,11 +6,11 @@ use ring::{
     Batch, Completion, EndReason, Errno, Lease, Op, Outcome, Ring, Segment, SendMode, Socket, Token,
 };
 
-use super::{Peer, Setup, World};
+use super::{Peer, World};
 
 /// What came out of the ring, with the bytes of leases copied.
 #[derive(Debug)]
-pub enum Seen {
+pub(crate) enum Seen {
     Accepted(Socket),
     AcceptEnded(Option<Errno>),
     Bytes(Vec<u8>),
@@ -20,40 +20,40 @@ pub enum Seen {
     ConnectFailed(Errno),
 }
 
-pub struct Bench<W: World> {
-    pub world: W,
-    pub log: Vec<(Token, Seen)>,
+pub(crate) struct Bench<W: World> {
+    pub(crate) world: W,
+    pub(crate) log: Vec<(Token, Seen)>,
     /// Leases that a test holds on purpose.
-    pub held: Vec<Lease>,
-    pub holding: bool,
+    pub(crate) held: Vec<Lease>,
+    pub(crate) holding: bool,
     done: Vec<Completion>,
     tokens: u32,
 }
 
 impl<W: World> Bench<W> {
-    pub fn new(setup: Setup) -> Self {
+    pub(crate) fn new(run: u64) -> Self {
         let (log, held, done) = (Vec::new(), Vec::new(), Vec::new());
-        Self { world: W::new(setup), log, held, holding: false, done, tokens: 0 }
+        Self { world: W::new(run), log, held, holding: false, done, tokens: 0 }
     }
 
     /// A token that no operation has had.
-    pub fn token(&mut self) -> Token {
+    pub(crate) fn token(&mut self) -> Token {
         self.tokens += 1;
         Token::new(self.tokens, 0xab_cdef ^ self.tokens)
     }
 
-    pub fn push(&mut self, op: Op) -> Token {
+    pub(crate) fn push(&mut self, op: Op) -> Token {
         let token = self.token();
         self.world.ring().push(token, op);
         token
     }
 
-    pub fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         self.turn_for(Duration::from_millis(10));
         self.world.pass();
     }
 
-    pub fn turn_for(&mut self, wait: Duration) {
+    pub(crate) fn turn_for(&mut self, wait: Duration) {
         let mut done = std::mem::take(&mut self.done);
         self.world.ring().turn(wait, &mut done).unwrap();
         for Completion { token, outcome } in done.drain(..) {
@@ -84,7 +84,7 @@ impl<W: World> Bench<W> {
 
     /// Turns until `find` finds something.
     #[track_caller]
-    pub fn until<T>(&mut self, mut find: impl FnMut(&mut Self) -> Option<T>) -> T {
+    pub(crate) fn until<T>(&mut self, mut find: impl FnMut(&mut Self) -> Option<T>) -> T {
         for _ in 0..TURNS_MAX {
             if let Some(found) = find(self) {
                 return found;
@@ -95,18 +95,18 @@ impl<W: World> Bench<W> {
     }
 
     /// Takes the first logged completion of `token` that `pick` takes.
-    pub fn take<T>(&mut self, token: Token, pick: impl Fn(&Seen) -> Option<T>) -> Option<T> {
+    pub(crate) fn take<T>(&mut self, token: Token, pick: impl Fn(&Seen) -> Option<T>) -> Option<T> {
         let at = self.log.iter().position(|(of, seen)| *of == token && pick(seen).is_some())?;
         pick(&self.log.remove(at).1)
     }
 
     /// How many completions of `token` are in the log.
-    pub fn count(&self, token: Token) -> usize {
+    pub(crate) fn count(&self, token: Token) -> usize {
         self.log.iter().filter(|(of, _)| *of == token).count()
     }
 
     /// All bytes logged for a receive, in order; the log keeps them.
-    pub fn bytes(&self, token: Token) -> Vec<u8> {
+    pub(crate) fn bytes(&self, token: Token) -> Vec<u8> {
         let pieces = self.log.iter().filter_map(|(of, seen)| match seen {
             Seen::Bytes(bytes) if *of == token => Some(bytes.as_slice()),
             _ => None,
@@ -116,7 +116,7 @@ impl<W: World> Bench<W> {
 
     /// Waits for the end of a receive; it must be the last that is heard of it.
     #[track_caller]
-    pub fn end_of(&mut self, token: Token) -> EndReason {
+    pub(crate) fn end_of(&mut self, token: Token) -> EndReason {
         let reason = self.until(|bench| {
             bench.log.iter().find_map(|(of, seen)| match seen {
                 Seen::Ended(reason) if *of == token => Some(*reason),
@@ -124,12 +124,16 @@ impl<W: World> Bench<W> {
             })
         });
         let last = self.log.iter().rfind(|(of, _)| *of == token);
-        assert!(matches!(last, Some((_, Seen::Ended(_)))), "the end is not the last: {:?}", self.log);
+        assert!(
+            matches!(last, Some((_, Seen::Ended(_)))),
+            "the end is not the last: {:?}",
+            self.log
+        );
         reason
     }
 
     /// Takes the end of a receive from the log, if it is there.
-    pub fn take_end(&mut self, token: Token) -> Option<EndReason> {
+    pub(crate) fn take_end(&mut self, token: Token) -> Option<EndReason> {
         self.take(token, |seen| match seen {
             Seen::Ended(reason) => Some(*reason),
             _ => None,
@@ -138,11 +142,11 @@ impl<W: World> Bench<W> {
 
     /// Waits for the end of a send.
     #[track_caller]
-    pub fn sent(&mut self, token: Token) -> (Batch, usize, Option<Errno>) {
+    pub(crate) fn sent(&mut self, token: Token) -> (Batch, usize, Option<Errno>) {
         self.until(|bench| bench.take_sent(token))
     }
 
-    pub fn take_sent(&mut self, token: Token) -> Option<(Batch, usize, Option<Errno>)> {
+    pub(crate) fn take_sent(&mut self, token: Token) -> Option<(Batch, usize, Option<Errno>)> {
         let at = self.log.iter().position(|(of, _)| *of == token)?;
         match self.log.remove(at).1 {
             Seen::Sent { batch, bytes, error } => Some((batch, bytes, error)),
@@ -152,7 +156,13 @@ impl<W: World> Bench<W> {
 
     /// Sends all of a batch, in the given mode at first and then waiting, while the peer reads.
     #[track_caller]
-    pub fn send_all(&mut self, socket: Socket, mut batch: Batch, mode: SendMode, peer: &mut W::Peer) -> Vec<u8> {
+    pub(crate) fn send_all(
+        &mut self,
+        socket: Socket,
+        mut batch: Batch,
+        mode: SendMode,
+        peer: &mut W::Peer,
+    ) -> Vec<u8> {
         let (mut mode, mut heard) = (mode, Vec::new());
         let total = batch.remaining();
         while batch.remaining() > 0 {
@@ -175,24 +185,26 @@ impl<W: World> Bench<W> {
 
     /// Sends until the socket takes no more, and returns how much it took.
     #[track_caller]
-    pub fn fill(&mut self, socket: Socket) -> usize {
+    pub(crate) fn fill(&mut self, socket: Socket) -> usize {
         let mut total = 0;
         let mut refusals = 0;
-        // One refusal may be a whim; several in a row are not.
-        while refusals < 4 {
+        // A refusal may be a whim, and acknowledgements under way may still make room: the socket is
+        // full when it refuses for a while.
+        while refusals < 8 {
             let batch = megabytes(16);
             let token = self.push(Op::Send { socket, batch, mode: SendMode::Try });
             let (_, bytes, error) = self.sent(token);
             assert_eq!(error, None);
             refusals = if bytes == 0 { refusals + 1 } else { 0 };
             total += bytes;
+            self.turn();
         }
         total
     }
 
     /// A connection: the peer, and the ring's socket.
     #[track_caller]
-    pub fn connection(&mut self) -> (W::Peer, Socket) {
+    pub(crate) fn connection(&mut self) -> (W::Peer, Socket) {
         let (listener, address) = self.world.listen();
         let accept = self.push(Op::Accept { listener });
         self.turn();
@@ -205,11 +217,11 @@ impl<W: World> Bench<W> {
         (peer, socket)
     }
 
-    pub fn push_as(&mut self, token: Token, op: Op) {
+    pub(crate) fn push_as(&mut self, token: Token, op: Op) {
         self.world.ring().push(token, op);
     }
 
-    pub fn take_accepted(&mut self, token: Token) -> Option<Socket> {
+    pub(crate) fn take_accepted(&mut self, token: Token) -> Option<Socket> {
         self.take(token, |seen| match seen {
             Seen::Accepted(socket) => Some(*socket),
             _ => None,
@@ -218,7 +230,7 @@ impl<W: World> Bench<W> {
 
     /// Writes everything, while the ring turns.
     #[track_caller]
-    pub fn write_all(&mut self, peer: &mut W::Peer, mut bytes: &[u8]) {
+    pub(crate) fn write_all(&mut self, peer: &mut W::Peer, mut bytes: &[u8]) {
         self.until(|_| {
             let count = peer.write(bytes);
             bytes = &bytes[count..];
@@ -228,13 +240,13 @@ impl<W: World> Bench<W> {
 
     /// Waits until a receive has brought so many bytes.
     #[track_caller]
-    pub fn receive(&mut self, token: Token, count: usize) -> Vec<u8> {
+    pub(crate) fn receive(&mut self, token: Token, count: usize) -> Vec<u8> {
         self.until(|bench| Some(bench.bytes(token)).filter(|bytes| bytes.len() >= count))
     }
 
     /// Shuts a socket down and closes it after its receive has ended.
     #[track_caller]
-    pub fn close(&mut self, socket: Socket, receive: Option<Token>) {
+    pub(crate) fn close(&mut self, socket: Socket, receive: Option<Token>) {
         self.push(Op::Shutdown { socket, how: ring::Direction::Both });
         if let Some(receive) = receive {
             self.end_of(receive);
@@ -244,7 +256,7 @@ impl<W: World> Bench<W> {
     }
 }
 
-pub fn accept_end(seen: &Seen) -> Option<Option<Errno>> {
+pub(crate) fn accept_end(seen: &Seen) -> Option<Option<Errno>> {
     match seen {
         Seen::AcceptEnded(error) => Some(*error),
         _ => None,
@@ -252,7 +264,7 @@ pub fn accept_end(seen: &Seen) -> Option<Option<Errno>> {
 }
 
 /// Bytes in which every misplaced run shows.
-pub fn pattern(count: usize) -> Vec<u8> {
+pub(crate) fn pattern(count: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     (0..count)
         .map(|_| {
@@ -264,7 +276,7 @@ pub fn pattern(count: usize) -> Vec<u8> {
         .collect()
 }
 
-pub fn own(bytes: &[u8]) -> Batch {
+pub(crate) fn own(bytes: &[u8]) -> Batch {
     Batch::new(vec![Segment::Own(bytes.to_vec())])
 }
 

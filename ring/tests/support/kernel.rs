@@ -5,12 +5,12 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::thread;
 
-use ring::uring::{Uring, UringOptions};
+use ring::uring::{self, Uring, UringOptions};
 use ring::{Doorbell, Socket};
 
-use super::{Peer, Reading, Setup, World};
+use super::{Peer, Reading, World};
 
-pub struct Kernel {
+pub(crate) struct Kernel {
     ring: Uring,
 }
 
@@ -19,14 +19,10 @@ impl World for Kernel {
     type Peer = TcpPeer;
 
     const RUNS: u64 = 1;
+    const BUFFERS: usize = 256;
 
-    fn new(setup: Setup) -> Self {
-        let options = UringOptions {
-            buffers: setup.buffers,
-            buffer_bytes: setup.buffer_bytes,
-            ..UringOptions::default()
-        };
-        Self { ring: Uring::new(options).unwrap() }
+    fn new(_run: u64) -> Self {
+        Self { ring: Uring::new(UringOptions::default()).unwrap() }
     }
 
     fn ring(&mut self) -> &mut Uring {
@@ -34,7 +30,7 @@ impl World for Kernel {
     }
 
     fn listen(&mut self) -> (Socket, SocketAddr) {
-        self.ring.listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()
+        uring::listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()
     }
 
     fn nobody(&mut self) -> SocketAddr {
@@ -55,7 +51,7 @@ impl World for Kernel {
     }
 }
 
-pub struct TcpPeer(TcpStream);
+pub(crate) struct TcpPeer(TcpStream);
 
 impl Peer for TcpPeer {
     fn write(&mut self, bytes: &[u8]) -> usize {

@@ -1,33 +1,26 @@
 //! What the conformance suite needs of a ring and of the world around it.
 
-pub mod bench;
-pub mod kernel;
-pub mod simulated;
+pub(crate) mod bench;
+pub(crate) mod kernel;
+pub(crate) mod simulated;
 
 use std::net::SocketAddr;
 
 use ring::{Doorbell, Ring, Socket};
 
-/// How a world for one test is made.
-#[derive(Clone, Copy, Debug)]
-pub struct Setup {
-    /// Which of the world's runs this is; zero is the plainest.
-    pub run: u64,
-    /// How many receive buffers the ring has; a power of two.
-    pub buffers: u16,
-    /// How many bytes a receive buffer holds.
-    pub buffer_bytes: u32,
-}
-
 /// A ring, and plain peers to talk to it.
-pub trait World: Sized {
+pub(crate) trait World: Sized {
     type Ring: Ring;
     type Peer: Peer;
 
     /// How many runs differ: one for a kernel, many seeds for a simulation.
     const RUNS: u64;
 
-    fn new(setup: Setup) -> Self;
+    /// How many leases a ring gives out at most.
+    const BUFFERS: usize;
+
+    /// A world for one test. Run zero is the plainest.
+    fn new(run: u64) -> Self;
 
     fn ring(&mut self) -> &mut Self::Ring;
 
@@ -47,7 +40,7 @@ pub trait World: Sized {
 }
 
 /// The other side of a connection. Nothing here blocks.
-pub trait Peer {
+pub(crate) trait Peer {
     /// Writes what the socket takes, and says how much.
     fn write(&mut self, bytes: &[u8]) -> usize;
 
@@ -66,7 +59,7 @@ pub trait Peer {
 
 /// What a peer's reading came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub(crate) enum Reading {
     /// More may come.
     Open,
     /// The ring's side has sent its last byte.

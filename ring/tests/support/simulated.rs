@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ring::sim::{self, Faults, PeerEnd, SimOptions, SimRing, SimWorld};
-use ring::{Doorbell, Ring, Socket, Time};
+use ring::{Doorbell, Socket, Time};
 
-use super::{Peer, Reading, Setup, World};
+use super::{Peer, Reading, World};
 
-pub struct Simulated {
+pub(crate) struct Simulated {
     world: SimWorld,
     ring: SimRing,
 }
@@ -18,13 +18,14 @@ impl World for Simulated {
     type Peer = SimPeer;
 
     const RUNS: u64 = 40;
+    const BUFFERS: usize = 16;
 
-    fn new(setup: Setup) -> Self {
+    fn new(run: u64) -> Self {
         let world = SimWorld::with(SimOptions {
-            seed: setup.run,
-            faults: if setup.run == 0 { Faults::NONE } else { bent(setup.run) },
-            buffers: setup.buffers.into(),
-            buffer_bytes: setup.buffer_bytes as usize,
+            seed: run,
+            faults: if run == 0 { Faults::NONE } else { bent(run) },
+            buffers: Self::BUFFERS,
+            buffer_bytes: 4096,
             ..SimOptions::default()
         });
         let ring = world.ring();
@@ -61,10 +62,16 @@ impl World for Simulated {
 /// Faults that change when and in which pieces things happen, and nothing else: what a test of a
 /// behaviour must not notice.
 fn bent(seed: u64) -> Faults {
-    Faults { rearm: 0, no_buffers: 0, accept_no_descriptors: 0, accept_ends: 0, ..Faults::lossless(seed) }
+    Faults {
+        rearm: 0,
+        no_buffers: 0,
+        accept_no_descriptors: 0,
+        accept_ends: 0,
+        ..Faults::lossless(seed)
+    }
 }
 
-pub struct SimPeer(sim::Peer);
+pub(crate) struct SimPeer(sim::Peer);
 
 impl Peer for SimPeer {
     fn write(&mut self, bytes: &[u8]) -> usize {
@@ -96,14 +103,5 @@ impl Peer for SimPeer {
 
     fn reset(self) {
         self.0.reset();
-    }
-}
-
-impl Drop for Simulated {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            assert_eq!(self.ring.leases_held(), 0, "a lease was not given back");
-            let _ = self.ring.now();
-        }
     }
 }
