@@ -38,6 +38,10 @@ suite! {
     an_end_of_file_comes_after_all_bytes
     a_peer_that_has_finished_can_still_be_sent_to
     a_reset_ends_the_receive_with_its_error
+    bytes_that_came_before_a_reset_are_given_out_before_it
+    only_the_first_operation_hears_of_a_reset
+    bytes_that_came_before_a_shutdown_are_given_out_before_its_end
+    closing_with_unread_bytes_resets_the_peer
     a_send_to_a_peer_that_is_gone_fails
     a_cancelled_receive_loses_no_byte_and_can_be_armed_again
     cancelling_a_receive_that_has_ended_does_nothing
@@ -68,6 +72,7 @@ fn every_run<W: World>(test: fn(Bench<W>)) {
 struct Context(u64);
 
 impl Drop for Context {
+    #[expect(clippy::print_stderr, reason = "a failing test says which run it was")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("it failed in run {}", self.0);
@@ -290,6 +295,56 @@ fn a_reset_ends_the_receive_with_its_error<W: World>(mut bench: Bench<W>) {
     assert_eq!(bench.end_of(receive), EndReason::Error(Errno::RESET));
     bench.push(Op::Close { socket });
     bench.turn();
+}
+
+fn bytes_that_came_before_a_reset_are_given_out_before_it<W: World>(mut bench: Bench<W>) {
+    let (mut peer, socket) = bench.connection();
+    bench.write_all(&mut peer, b"last words");
+    peer.reset();
+    for _ in 0..5 {
+        bench.turn();
+    }
+    let receive = bench.push(Op::Receive { socket });
+    assert_eq!(bench.end_of(receive), EndReason::Error(Errno::RESET));
+    assert_eq!(bench.bytes(receive), b"last words");
+}
+
+fn only_the_first_operation_hears_of_a_reset<W: World>(mut bench: Bench<W>) {
+    let (peer, socket) = bench.connection();
+    peer.reset();
+    let error = bench.until(|bench| {
+        let send = bench.push(Op::Send { socket, batch: own(b"hello?"), mode: SendMode::Try });
+        bench.sent(send).2
+    });
+    assert_eq!(error, Errno::RESET);
+    let send = bench.push(Op::Send { socket, batch: own(b"hello?"), mode: SendMode::Try });
+    assert_eq!(bench.sent(send).2, Some(Errno::BROKEN_PIPE));
+    let receive = bench.push(Op::Receive { socket });
+    assert_eq!(bench.end_of(receive), EndReason::Eof);
+}
+
+fn bytes_that_came_before_a_shutdown_are_given_out_before_its_end<W: World>(mut bench: Bench<W>) {
+    let (mut peer, socket) = bench.connection();
+    bench.write_all(&mut peer, b"read me");
+    for _ in 0..5 {
+        bench.turn();
+    }
+    bench.push(Op::Shutdown { socket, how: Direction::Both });
+    let receive = bench.push(Op::Receive { socket });
+    assert_eq!(bench.end_of(receive), EndReason::Eof);
+    assert_eq!(bench.bytes(receive), b"read me");
+}
+
+fn closing_with_unread_bytes_resets_the_peer<W: World>(mut bench: Bench<W>) {
+    let (mut peer, socket) = bench.connection();
+    bench.write_all(&mut peer, b"nobody reads this");
+    for _ in 0..5 {
+        bench.turn();
+    }
+    bench.push(Op::Close { socket });
+    let reading = bench
+        .until(|_| Some(peer.read(&mut Vec::new())).filter(|reading| *reading != Reading::Open));
+    assert_eq!(reading, Reading::Broken);
 }
 
 fn a_send_to_a_peer_that_is_gone_fails<W: World>(mut bench: Bench<W>) {
