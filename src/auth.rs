@@ -1,1 +1,560 @@
-//! auth
+//! Who a client is: credentials against a configuration without accounts.
+//!
+//! An [`Authenticator`] compares plain secrets on the spot. A bcrypt secret takes a tenth of a
+//! second, which would stall a shard: for those it hands out a [`HashJob`], to be run on another
+//! thread. It knows neither connections nor timers; when a client must show its credentials is the
+//! session's business.
+//!
+//! Invariant: a secret is compared in a time that says nothing of what it is, and printed nowhere.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use subtle::ConstantTimeEq;
+
+/// How clients authenticate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// What they must show.
+    pub method: AuthMethod,
+    /// The user that a client without any credentials becomes: one of [`AuthMethod::Users`], with
+    /// a plain password. It has no effect with the other methods.
+    pub no_auth_user: Option<String>,
+    /// How long a client may take to show its credentials.
+    pub timeout: Duration,
+}
+
+/// What clients must show.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// Nothing.
+    #[default]
+    None,
+    /// The name and password of the only user. With an empty name: nothing.
+    User(User),
+    /// A token, plain or as a bcrypt hash. When that is empty: nothing.
+    Token(String),
+    /// The name and password of one of several users. When there are none: nothing.
+    Users(Vec<User>),
+}
+
+/// A user of the configuration.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// Compared letter by letter.
+    pub name: String,
+    /// Plain, or a bcrypt hash. When empty, the client must not send another one.
+    pub password: String,
+}
+
+/// What a client sent in its CONNECT. An empty text is as good as none.
+#[derive(Clone, Copy, Default)]
+pub struct Credentials<'a> {
+    /// `user`
+    pub user: Option<&'a str>,
+    /// `pass`
+    pub pass: Option<&'a str>,
+    /// `auth_token`
+    pub token: Option<&'a str>,
+}
+
+/// Who a client turned out to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user of the configuration; none where it has none, or only a token.
+    pub user: Option<Box<str>>,
+}
+
+/// What the credentials of a client came to.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The client may go on.
+    Accepted(Identity),
+    /// It may not.
+    Rejected,
+    /// That remains to be computed, which takes about 100 ms: not on a shard.
+    Hash(HashJob),
+}
+
+/// A bcrypt secret to compare.
+pub struct HashJob {
+    hash: Arc<str>,
+    secret: Box<str>,
+    identity: Identity,
+}
+
+/// Checks credentials.
+pub struct Authenticator {
+    rule: Rule,
+    /// Who a client without credentials is.
+    anonymous: Option<Anonymous>,
+    has_plaintext: bool,
+    timeout: Duration,
+}
+
+impl Authenticator {
+    /// Takes the configuration as it is: that names are unique and `no_auth_user` exists was
+    /// checked when it was read.
+    #[must_use]
+    pub fn new(config: AuthConfig) -> Self {
+        let has_plaintext = has_plaintext(&config.method);
+        let rule = Rule::new(config.method);
+        let anonymous = match (&rule, config.no_auth_user) {
+            (Rule::Users(users), Some(name)) => Some(Anonymous::new(users, &name)),
+            (Rule::None | Rule::User(..) | Rule::Token(_), _) | (_, None) => None,
+        };
+        Self { rule, anonymous, has_plaintext, timeout: config.timeout }
+    }
+
+    /// Whether clients are checked at all. If so, one that says nothing for
+    /// [`timeout`](Self::timeout) is refused.
+    #[must_use]
+    pub fn required(&self) -> bool {
+        !matches!(self.rule, Rule::None)
+    }
+
+    /// Whether a client must begin with a CONNECT, and is told so (`auth_required` of INFO). If
+    /// not, one that begins otherwise is to be checked with no credentials.
+    #[must_use]
+    pub fn connect_required(&self) -> bool {
+        self.required() && self.anonymous.is_none()
+    }
+
+    /// How long a client may take to show its credentials.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whether the configuration holds a password that is not hashed, which is worth a warning at
+    /// start. A token is none.
+    #[must_use]
+    pub fn has_plaintext(&self) -> bool {
+        self.has_plaintext
+    }
+
+    /// Whether a client that an earlier configuration admitted as `user` (empty: as nobody by name)
+    /// would be admitted by this one with the same credentials.
+    #[must_use]
+    pub fn keeps(&self, earlier: &Self, user: &str) -> bool {
+        match (&self.rule, &earlier.rule) {
+            (Rule::None, _) => true,
+            (Rule::User(name, secret), Rule::User(before, earlier)) => {
+                name == before && secret.is_same(earlier)
+            }
+            (Rule::Token(secret), Rule::Token(earlier)) => secret.is_same(earlier),
+            (Rule::Users(users), Rule::Users(before)) => {
+                match (users.get(user), before.get(user)) {
+                    (Some(secret), Some(earlier)) => secret.is_same(earlier),
+                    (Some(_) | None, _) => false,
+                }
+            }
+            (Rule::User(..) | Rule::Token(_) | Rule::Users(_), _) => false,
+        }
+    }
+
+    /// Who the client with these credentials is.
+    #[must_use]
+    pub fn check(&self, credentials: &Credentials<'_>) -> Verdict {
+        let name = credentials.user.unwrap_or_default();
+        let password = credentials.pass.unwrap_or_default();
+        if let Some(anonymous) = &self.anonymous
+            && credentials.is_empty()
+        {
+            return anonymous.verdict();
+        }
+        match &self.rule {
+            Rule::None => Verdict::Accepted(Identity::default()),
+            Rule::User(only, secret) if **only == *name => {
+                secret.check(password, Identity::of(only))
+            }
+            Rule::User(..) => Verdict::Rejected,
+            Rule::Token(secret) => {
+                secret.check(credentials.token.unwrap_or_default(), Identity::default())
+            }
+            Rule::Users(users) => match users.get_key_value(name) {
+                Some((name, secret)) => secret.check(password, Identity::of(name)),
+                None => Verdict::Rejected,
+            },
+        }
+    }
+}
+
+impl Credentials<'_> {
+    /// The name to show for a client that is no user of the configuration.
+    #[must_use]
+    pub fn display_name(&self) -> Option<&str> {
+        let user = self.user.filter(|user| !user.is_empty());
+        user.or_else(|| self.token.filter(|token| !token.is_empty()).map(|_| "[REDACTED]"))
+    }
+
+    fn is_empty(&self) -> bool {
+        [self.user, self.pass, self.token].iter().flatten().all(|text| text.is_empty())
+    }
+}
+
+impl HashJob {
+    /// Computes the hash, for about 100 ms, and says who the client is; nobody, when its secret is
+    /// wrong or the configured hash is none.
+    #[must_use]
+    pub fn run(self) -> Option<Identity> {
+        let is_right = bcrypt::verify(self.secret.as_bytes(), &self.hash).unwrap_or(false);
+        is_right.then_some(self.identity)
+    }
+}
+
+impl Identity {
+    fn of(user: &str) -> Self {
+        Self { user: Some(user.into()) }
+    }
+}
+
+impl fmt::Debug for AuthMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::User(user) => f.debug_tuple("User").field(user).finish(),
+            Self::Token(_) => f.write_str("Token"),
+            Self::Users(users) => f.debug_tuple("Users").field(users).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Credentials<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for HashJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HashJob").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator").field("required", &self.required()).finish_non_exhaustive()
+    }
+}
+
+/// The method, with what asks for nothing taken as [`AuthMethod::None`].
+enum Rule {
+    None,
+    User(Box<str>, Secret),
+    Token(Secret),
+    Users(BTreeMap<Box<str>, Secret>),
+}
+
+impl Rule {
+    fn new(method: AuthMethod) -> Self {
+        match method {
+            AuthMethod::User(user) if !user.name.is_empty() => {
+                Self::User(user.name.into(), Secret::new(&user.password))
+            }
+            AuthMethod::Token(token) if !token.is_empty() => Self::Token(Secret::new(&token)),
+            AuthMethod::Users(users) if !users.is_empty() => {
+                let entry = |user: User| (user.name.into(), Secret::new(&user.password));
+                Self::Users(users.into_iter().map(entry).collect())
+            }
+            AuthMethod::None
+            | AuthMethod::User(_)
+            | AuthMethod::Token(_)
+            | AuthMethod::Users(_) => Self::None,
+        }
+    }
+}
+
+/// What becomes of a client without credentials.
+enum Anonymous {
+    Is(Box<str>),
+    Nobody,
+}
+
+impl Anonymous {
+    /// nats-server gives the client the password as it stands in the configuration, so that a
+    /// hash never fits. Letting strangers in where it does not would be a surprise.
+    fn new(users: &BTreeMap<Box<str>, Secret>, name: &str) -> Self {
+        match users.get(name) {
+            Some(Secret::Plain(_)) => Self::Is(name.into()),
+            Some(Secret::Bcrypt(_)) | None => Self::Nobody,
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Is(user) => Verdict::Accepted(Identity::of(user)),
+            Self::Nobody => Verdict::Rejected,
+        }
+    }
+}
+
+/// What a client must know.
+enum Secret {
+    Plain(Box<str>),
+    Bcrypt(Arc<str>),
+}
+
+impl Secret {
+    /// Whether both are written alike in the configuration.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain(one), Self::Plain(other)) => one == other,
+            (Self::Bcrypt(one), Self::Bcrypt(other)) => one == other,
+            (Self::Plain(_) | Self::Bcrypt(_), _) => false,
+        }
+    }
+
+    fn new(text: &str) -> Self {
+        if is_bcrypt(text) { Self::Bcrypt(text.into()) } else { Self::Plain(text.into()) }
+    }
+
+    fn check(&self, secret: &str, identity: Identity) -> Verdict {
+        match self {
+            Self::Plain(expected) if expected.as_bytes().ct_eq(secret.as_bytes()).into() => {
+                Verdict::Accepted(identity)
+            }
+            Self::Plain(_) => Verdict::Rejected,
+            Self::Bcrypt(hash) => {
+                Verdict::Hash(HashJob { hash: Arc::clone(hash), secret: secret.into(), identity })
+            }
+        }
+    }
+}
+
+/// Whether a secret is given as a hash: `^\$2[abxy]\$\d{2}\$`.
+#[must_use]
+pub fn is_bcrypt(text: &str) -> bool {
+    matches!(
+        text.as_bytes(),
+        [b'$', b'2', b'a' | b'b' | b'x' | b'y', b'$', b'0'..=b'9', b'0'..=b'9', b'$', ..]
+    )
+}
+
+/// An empty password counts among several users, but not for the only one, as with nats-server.
+fn has_plaintext(method: &AuthMethod) -> bool {
+    match method {
+        AuthMethod::None | AuthMethod::Token(_) => false,
+        AuthMethod::User(user) => !user.password.is_empty() && !is_bcrypt(&user.password),
+        AuthMethod::Users(users) => users.iter().any(|user| !is_bcrypt(&user.password)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO: Credentials<'_> = Credentials { user: None, pass: None, token: None };
+
+    fn user(name: &str, password: &str) -> User {
+        User { name: name.to_owned(), password: password.to_owned() }
+    }
+
+    fn authenticator(method: AuthMethod, no_auth_user: Option<&str>) -> Authenticator {
+        let no_auth_user = no_auth_user.map(str::to_owned);
+        Authenticator::new(AuthConfig { method, no_auth_user, timeout: Duration::from_secs(2) })
+    }
+
+    fn login<'a>(user: &'a str, pass: &'a str) -> Credentials<'a> {
+        Credentials { user: Some(user), pass: Some(pass), token: None }
+    }
+
+    fn token(token: &str) -> Credentials<'_> {
+        Credentials { token: Some(token), ..NO }
+    }
+
+    /// A cheap hash, so that the tests need no 100 ms each.
+    fn hashed(secret: &str) -> String {
+        bcrypt::hash(secret, 4).unwrap()
+    }
+
+    /// The identity that the credentials lead to, by a hash job where there is one.
+    fn outcome(authenticator: &Authenticator, credentials: &Credentials<'_>) -> Option<Identity> {
+        match authenticator.check(credentials) {
+            Verdict::Accepted(identity) => Some(identity),
+            Verdict::Rejected => None,
+            Verdict::Hash(job) => std::thread::spawn(|| job.run()).join().unwrap(),
+        }
+    }
+
+    #[track_caller]
+    fn accepts(authenticator: &Authenticator, credentials: &Credentials<'_>, user: Option<&str>) {
+        let expected = Identity { user: user.map(Into::into) };
+        assert_eq!(outcome(authenticator, credentials), Some(expected), "{credentials:?}");
+    }
+
+    #[track_caller]
+    fn rejects(authenticator: &Authenticator, credentials: &Credentials<'_>) {
+        assert_eq!(outcome(authenticator, credentials), None, "{credentials:?}");
+    }
+
+    #[test]
+    fn without_a_method_everyone_is_accepted_whatever_they_send() {
+        let methods = [
+            AuthMethod::None,
+            AuthMethod::User(user("", "x")),
+            AuthMethod::Token(String::new()),
+            AuthMethod::Users(Vec::new()),
+        ];
+        for method in methods {
+            let open = authenticator(method, None);
+            assert!(!open.required() && !open.connect_required());
+            [NO, login("a", "b"), token("t")].iter().for_each(|sent| accepts(&open, sent, None));
+        }
+    }
+
+    #[test]
+    fn the_only_user_needs_its_name_and_password() {
+        for password in ["s".to_owned(), hashed("s")] {
+            let single = authenticator(AuthMethod::User(user("a", &password)), None);
+            assert!(single.required() && single.connect_required());
+            accepts(&single, &login("a", "s"), Some("a"));
+            accepts(&single, &Credentials { token: Some("x"), ..login("a", "s") }, Some("a"));
+            for wrong in [NO, login("a", ""), login("A", "s"), login("a", "s "), token("s")] {
+                rejects(&single, &wrong);
+            }
+            rejects(&single, &login("a", &password.replace('s', "x")));
+        }
+    }
+
+    #[test]
+    fn a_hash_is_no_password() {
+        let hash = hashed("s");
+        let single = authenticator(AuthMethod::User(user("a", &hash)), None);
+        rejects(&single, &login("a", &hash));
+    }
+
+    #[test]
+    fn an_empty_password_wants_an_empty_password() {
+        for method in [AuthMethod::User(user("a", "")), AuthMethod::Users(vec![user("a", "")])] {
+            let empty = authenticator(method, None);
+            accepts(&empty, &login("a", ""), Some("a"));
+            accepts(&empty, &Credentials { user: Some("a"), ..NO }, Some("a"));
+            rejects(&empty, &login("a", "x"));
+            rejects(&empty, &NO);
+        }
+    }
+
+    #[test]
+    fn a_token_is_taken_only_as_a_token() {
+        for secret in ["t".to_owned(), hashed("t")] {
+            let by_token = authenticator(AuthMethod::Token(secret), None);
+            accepts(&by_token, &token("t"), None);
+            accepts(&by_token, &Credentials { token: Some("t"), ..login("zzz", "k") }, None);
+            for wrong in
+                [NO, token(""), token("T"), login("t", "t"), login("t", ""), login("", "t")]
+            {
+                rejects(&by_token, &wrong);
+            }
+        }
+    }
+
+    #[test]
+    fn one_of_several_users_is_found_by_its_exact_name() {
+        let users = vec![user("a", "s"), user("b", &hashed("s")), user("c", "")];
+        let several = authenticator(AuthMethod::Users(users), None);
+        accepts(&several, &login("a", "s"), Some("a"));
+        accepts(&several, &login("b", "s"), Some("b"));
+        accepts(&several, &login("c", ""), Some("c"));
+        let wrong =
+            [NO, login("a", "x"), login("b", "x"), login("b", ""), login("B", "s"), login("", "s")];
+        wrong.iter().for_each(|wrong| rejects(&several, wrong));
+        rejects(&several, &token("s"));
+    }
+
+    #[test]
+    fn every_bcrypt_prefix_is_a_hash_and_only_the_first_72_bytes_count() {
+        let hash = hashed("s");
+        for prefix in ["$2a", "$2b", "$2x", "$2y"] {
+            let hash = hash.replacen("$2b", prefix, 1);
+            let single = authenticator(AuthMethod::User(user("a", &hash)), None);
+            assert!(matches!(single.check(&login("a", "s")), Verdict::Hash(_)), "{prefix}");
+            accepts(&single, &login("a", "s"), Some("a"));
+        }
+        let long = authenticator(AuthMethod::User(user("a", &hashed(&"s".repeat(80)))), None);
+        accepts(&long, &login("a", &"s".repeat(72)), Some("a"));
+        rejects(&long, &login("a", &"s".repeat(71)));
+    }
+
+    #[test]
+    fn what_only_begins_like_a_hash_fits_nothing() {
+        for junk in ["$2a$04$", "$2a$04$zz", "$2b$99$zz", "$2a$00$zz"] {
+            assert!(is_bcrypt(junk));
+            let single = authenticator(AuthMethod::User(user("a", junk)), None);
+            rejects(&single, &login("a", junk));
+        }
+        for plain in ["x$2a$04$zz", "$2c$04$zz", "$2a$4$zz", "$2a$04", "$2a$0x$"] {
+            assert!(!is_bcrypt(plain));
+            let single = authenticator(AuthMethod::User(user("a", plain)), None);
+            accepts(&single, &login("a", plain), Some("a"));
+        }
+    }
+
+    #[test]
+    fn who_sends_nothing_is_the_no_auth_user() {
+        let users = vec![user("a", "s"), user("b", &hashed("s"))];
+        let open = authenticator(AuthMethod::Users(users.clone()), Some("a"));
+        assert!(open.required() && !open.connect_required());
+        accepts(&open, &NO, Some("a"));
+        accepts(&open, &Credentials { token: Some(""), ..login("", "") }, Some("a"));
+        accepts(&open, &login("b", "s"), Some("b"));
+        for wrong in [login("a", ""), login("x", ""), login("", "x"), token("x"), login("b", "x")] {
+            rejects(&open, &wrong);
+        }
+        let hashed = authenticator(AuthMethod::Users(users), Some("b"));
+        assert!(!hashed.connect_required());
+        assert!(matches!(hashed.check(&NO), Verdict::Rejected), "a hash is no password");
+    }
+
+    #[test]
+    fn a_password_that_is_not_hashed_is_plaintext() {
+        let users = |passwords: &[&str]| {
+            AuthMethod::Users(passwords.iter().map(|password| user("a", password)).collect())
+        };
+        let hash = hashed("s");
+        let cases = [
+            (AuthMethod::None, false),
+            (AuthMethod::Token("t".to_owned()), false),
+            (AuthMethod::User(user("a", "s")), true),
+            (AuthMethod::User(user("", "s")), true),
+            (AuthMethod::User(user("a", "")), false),
+            (AuthMethod::User(user("a", &hash)), false),
+            (users(&[&hash]), false),
+            (users(&[&hash, "s"]), true),
+            (users(&[&hash, ""]), true),
+        ];
+        for (method, expected) in cases {
+            let name = format!("{method:?}");
+            assert_eq!(authenticator(method, None).has_plaintext(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_printed_nowhere() {
+        let config = AuthConfig {
+            method: AuthMethod::Users(vec![user("a", "secret"), user("b", "$2a$04$secret")]),
+            no_auth_user: None,
+            timeout: Duration::ZERO,
+        };
+        let sent = login("b", "secret");
+        let printed = format!("{config:?} {sent:?} {:?}", AuthMethod::Token("secret".to_owned()));
+        let made = Authenticator::new(config);
+        let printed = format!("{printed} {:?} {made:?}", made.check(&sent));
+        assert!(!printed.contains("secret"), "{printed}");
+    }
+
+    #[test]
+    fn a_token_is_not_a_name_to_show() {
+        assert_eq!(token("t").display_name(), Some("[REDACTED]"));
+        assert_eq!(Credentials { token: Some("t"), ..login("u", "") }.display_name(), Some("u"));
+        assert_eq!(login("", "x").display_name(), None);
+    }
+}

@@ -173,9 +173,9 @@ impl CloseReason {
 
     /// The `-ERR` that precedes this close, where the reason alone decides it.
     ///
-    /// A protocol violation is silent here, because most of them are; a parser's error says itself
-    /// when it is not (see [`ParseError::error`](crate::proto::client::ParseError::error)). Which
-    /// port a client took by mistake is known only to the listener, so that is silent too.
+    /// A protocol violation is silent here, because most of them are; the parser's error says when
+    /// one is not. Which port a client took by mistake is known only to the listener, so that is
+    /// silent too.
     pub const fn error(self) -> Option<ErrorText> {
         match self {
             Self::AuthenticationTimeout => Some(ErrorText::AuthenticationTimeout),

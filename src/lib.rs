@@ -9,6 +9,7 @@ pub mod close;
 pub mod hist;
 pub mod ids;
 pub mod limits;
+pub mod report;
 pub mod stats;
 pub mod subject;
 

@@ -28,3 +28,15 @@ pub const fn control_line_bytes_max(max_control_line: usize) -> usize {
 }
 
 const _: () = assert!(SIZE_DIGITS_MAX == 9 && 999_999_999_u64 < 1 << 32, "a size fits u32");
+
+/// Bytes of the headers of a 503, for a subject of so many bytes.
+#[must_use]
+pub const fn no_responders_size(subject_len: usize) -> usize {
+    "NATS/1.0 503\r\nNats-Subject: \r\n\r\n".len() + subject_len
+}
+
+/// The most bytes of a whole 503, with so many bytes of reply, sid and subject together.
+#[must_use]
+pub const fn no_responders_len_max(text_len: usize) -> usize {
+    64 + no_responders_size(text_len)
+}

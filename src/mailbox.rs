@@ -1,1 +1,302 @@
-//! mailbox
+//! What shards, and the control thread, say to each other.
+//!
+//! Between each two shards runs one queue in each direction, in order: interest, messages and
+//! acknowledgements keep the order in which they were said, which makes an acknowledgement a barrier.
+//! Messages travel in parcels: a turn's messages for a shard in one block. The mailbox knows no
+//! subscription and no ring; it rings the receiver's doorbell.
+//!
+//! Bounds: what lies in a box is counted in bytes; above the bound the box [is
+//! full](Mailboxes::is_full), and the publisher that filled it is held. Letters that find the queue
+//! itself full wait on the sender's side; interest and acknowledgements are never refused.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use ring::spsc::{self, Consumer, Producer};
+use ring::{Doorbell, Socket, Token};
+
+use crate::router::{Interest, Message, Origin};
+
+/// Letters that fit the queue between two shards.
+const LETTERS_MAX: usize = 1024;
+/// Bytes of parcels in a box above which it is full.
+const BOX_BYTES_MAX: usize = 8 << 20;
+/// A parcel of this size leaves before the turn ends.
+const PARCEL_BYTES_MAX: usize = 256 << 10;
+
+/// What one shard says to another.
+pub enum Letter {
+    /// A connection to serve.
+    Adopt {
+        /// The connection; it belongs to the receiver.
+        socket: Socket,
+        /// Who dialled.
+        peer: SocketAddr,
+    },
+    /// The sender's clients want something more, or something less.
+    Interest(Interest),
+    /// Messages for the receiver's clients.
+    Parcel(Parcel),
+    /// Say when everything before this has been done; the token is the sender's.
+    Barrier(Token),
+    /// Everything before that barrier has been done.
+    BarrierDone(Token),
+    /// All recipients of this publisher of the receiver's are slow here.
+    Slow(Token),
+    /// One of them is not slow any more.
+    Moving(Token),
+}
+
+/// Messages, one behind the other in one block.
+#[derive(Default)]
+pub struct Parcel {
+    bytes: Vec<u8>,
+    /// How many messages.
+    pub messages: u32,
+}
+
+/// One message of a parcel.
+pub struct Posted<'a> {
+    /// The publisher, on the shard that posted it.
+    pub publisher: Token,
+    /// The message; its origin names the groups that the receiver is to serve.
+    pub message: Message<'a>,
+}
+
+/// Lengths at the beginning of a posted message.
+const HEAD: usize = 4 * 7;
+/// In place of a length: not there.
+const NONE: u32 = u32::MAX;
+
+impl Parcel {
+    fn add(&mut self, publisher: Token, message: &Message<'_>, groups: &[u8]) {
+        let reply = message.reply.unwrap_or_default();
+        #[expect(clippy::cast_possible_truncation, reason = "a message's parts fit 32 bits")]
+        let head = [
+            publisher.index,
+            publisher.generation,
+            message.subject.len() as u32,
+            message.reply.map_or(NONE, |reply| reply.len() as u32),
+            groups.len() as u32,
+            message.header_len.unwrap_or(NONE),
+            message.body.len() as u32,
+        ];
+        for word in head {
+            self.bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        for part in [message.subject, reply, groups, message.body] {
+            self.bytes.extend_from_slice(part);
+        }
+        self.messages += 1;
+    }
+
+    /// The messages, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Posted<'_>> {
+        let mut rest = &self.bytes[..];
+        std::iter::from_fn(move || {
+            let (head, mut parts) = rest.split_at_checked(HEAD)?;
+            let mut words = head.chunks_exact(4).map(|word| {
+                word.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte))
+            });
+            let mut word = || words.next().unwrap_or(0);
+            let publisher = Token::new(word(), word());
+            let [subject, reply, groups, header_len, body] = std::array::from_fn(|_| word());
+            let mut part = |len: u32| {
+                let (part, rest) = parts.split_at(len as usize);
+                parts = rest;
+                part
+            };
+            let message = Message {
+                subject: part(subject),
+                reply: (reply != NONE).then(|| part(reply)),
+                origin: Origin::Shard { groups: part(groups) },
+                header_len: (header_len != NONE).then_some(header_len),
+                body: part(body),
+                block: None,
+            };
+            rest = parts;
+            Some(Posted { publisher, message })
+        })
+    }
+}
+
+/// The boxes of one shard: one to and one from each other shard, and one from the control thread.
+pub struct Mailboxes<C> {
+    /// This shard's number.
+    pub shard: u16,
+    outgoing: Vec<Option<Outgoing>>,
+    incoming: Vec<Option<Incoming>>,
+    control: mpsc::Receiver<C>,
+}
+
+struct Outgoing {
+    queue: Producer<Letter>,
+    /// Letters that found the queue full.
+    waiting: VecDeque<Letter>,
+    open: Parcel,
+    /// Bytes of parcels that the receiver has not taken yet.
+    bytes: Arc<AtomicUsize>,
+    bell: Option<Doorbell>,
+    posted: bool,
+}
+
+struct Incoming {
+    queue: Consumer<Letter>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// Makes the boxes of `shards` shards, and what the control thread speaks to them with.
+#[must_use]
+pub fn connect<C>(shards: u16) -> (Vec<Mailboxes<C>>, Vec<mpsc::Sender<C>>) {
+    let mut controls = Vec::new();
+    let mut all: Vec<Mailboxes<C>> = (0..shards)
+        .map(|shard| {
+            let (sender, control) = mpsc::channel();
+            controls.push(sender);
+            let none = || std::iter::repeat_with(|| None).take(usize::from(shards)).collect();
+            Mailboxes { shard, outgoing: none(), incoming: (0..shards).map(|_| None).collect(), control }
+        })
+        .collect();
+    for from in 0..usize::from(shards) {
+        for to in (0..usize::from(shards)).filter(|to| *to != from) {
+            let (queue, other_end) = spsc::channel(LETTERS_MAX);
+            let bytes = Arc::new(AtomicUsize::new(0));
+            let taken = Arc::clone(&bytes);
+            let (waiting, open) = (VecDeque::new(), Parcel::default());
+            let outgoing = Outgoing { queue, waiting, open, bytes, bell: None, posted: false };
+            all[from].outgoing[to] = Some(outgoing);
+            all[to].incoming[from] = Some(Incoming { queue: other_end, bytes: taken });
+        }
+    }
+    (all, controls)
+}
+
+impl<C> Mailboxes<C> {
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// All other shards, one bit each.
+    #[must_use]
+    pub fn others(&self) -> u64 {
+        (0..self.shards()).filter(|other| *other != usize::from(self.shard)).map(|o| 1 << o).sum()
+    }
+
+    /// Learns another shard's doorbell.
+    pub fn set_bell(&mut self, shard: u16, bell: Doorbell) {
+        if let Some(outgoing) = &mut self.outgoing[usize::from(shard)] {
+            outgoing.bell = Some(bell);
+        }
+    }
+
+    /// Posts a letter, behind everything posted to that shard before.
+    pub fn post(&mut self, shard: u16, letter: Letter) {
+        if let Some(outgoing) = &mut self.outgoing[usize::from(shard)] {
+            outgoing.close_parcel();
+            outgoing.post(letter);
+        }
+    }
+
+    /// Posts a letter to each of a set of shards.
+    pub fn post_all(&mut self, shards: u64, letter: impl Fn() -> Letter) {
+        for shard in bits(shards) {
+            self.post(shard, letter());
+        }
+    }
+
+    /// Posts a message.
+    pub fn post_message(&mut self, shard: u16, publisher: Token, message: &Message<'_>, groups: &[u8]) {
+        if let Some(outgoing) = &mut self.outgoing[usize::from(shard)] {
+            outgoing.open.add(publisher, message, groups);
+            if outgoing.open.bytes.len() >= PARCEL_BYTES_MAX {
+                outgoing.close_parcel();
+            }
+        }
+    }
+
+    /// Whether a shard has been posted more than it has taken by the bound of its box.
+    #[must_use]
+    pub fn is_full(&self, shard: u16) -> bool {
+        self.outgoing[usize::from(shard)].as_ref().is_some_and(|outgoing| {
+            // Relaxed: a bound, not an order.
+            outgoing.bytes.load(Ordering::Relaxed) + outgoing.open.bytes.len() > BOX_BYTES_MAX
+        })
+    }
+
+    /// Sends off what was posted in this turn. Returns whether letters wait for room.
+    pub fn flush(&mut self) -> bool {
+        let mut waiting = false;
+        for outgoing in self.outgoing.iter_mut().flatten() {
+            outgoing.close_parcel();
+            waiting |= outgoing.flush();
+        }
+        waiting
+    }
+
+    /// The next letter, and who posted it.
+    pub fn next(&mut self) -> Option<(u16, Letter)> {
+        for (from, incoming) in (0..).zip(&mut self.incoming) {
+            if let Some(letter) = incoming.as_mut().and_then(Incoming::next) {
+                return Some((from, letter));
+            }
+        }
+        None
+    }
+
+    /// What the control thread said.
+    pub fn next_control(&mut self) -> Option<C> {
+        self.control.try_recv().ok()
+    }
+}
+
+impl Outgoing {
+    fn close_parcel(&mut self) {
+        if self.open.messages > 0 {
+            let parcel = std::mem::take(&mut self.open);
+            self.bytes.fetch_add(parcel.bytes.len(), Ordering::Relaxed);
+            self.post(Letter::Parcel(parcel));
+        }
+    }
+
+    fn post(&mut self, letter: Letter) {
+        self.posted = true;
+        self.waiting.push_back(letter);
+    }
+
+    fn flush(&mut self) -> bool {
+        while let Some(letter) = self.waiting.pop_front() {
+            if let Err(letter) = self.queue.push(letter) {
+                self.waiting.push_front(letter);
+                break;
+            }
+        }
+        if std::mem::take(&mut self.posted) || !self.waiting.is_empty() {
+            self.bell.iter().for_each(Doorbell::ring);
+        }
+        !self.waiting.is_empty()
+    }
+}
+
+impl Incoming {
+    fn next(&mut self) -> Option<Letter> {
+        let letter = self.queue.pop()?;
+        if let Letter::Parcel(parcel) = &letter {
+            self.bytes.fetch_sub(parcel.bytes.len(), Ordering::Relaxed);
+        }
+        Some(letter)
+    }
+}
+
+/// The members of a set of shards.
+pub fn bits(mut set: u64) -> impl Iterator<Item = u16> {
+    std::iter::from_fn(move || {
+        let lowest = u16::try_from(set.trailing_zeros()).ok().filter(|_| set != 0)?;
+        set &= set - 1;
+        Some(lowest)
+    })
+}

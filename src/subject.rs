@@ -54,6 +54,21 @@ pub fn matches(filter: &[u8], subject: &[u8]) -> bool {
     }
 }
 
+/// Whether only servers may publish to `subject`: it names a gateway or a consensus group.
+#[inline]
+pub fn is_reserved(subject: &[u8]) -> bool {
+    is_below_any(subject, &[b"_GR_.", b"$GR.", b"$NRG."])
+}
+
+/// Whether only servers may ask for answers to `reply`.
+#[inline]
+pub fn is_reserved_reply(reply: &[u8]) -> bool {
+    is_below_any(reply, &[b"_R_.", b"_GR_.", b"$GR.", b"$JS.ACK."])
+}
+
+/// The queue group that only servers may join.
+pub const RESERVED_QUEUE: &[u8] = b"_sys_";
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Literal,
@@ -99,6 +114,14 @@ fn split_token(subject: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+/// Asked for each message, so the first byte decides nearly always.
+fn is_below_any(subject: &[u8], prefixes: &[&[u8]]) -> bool {
+    matches!(subject, [b'_' | b'$', ..])
+        && prefixes
+            .iter()
+            .any(|&prefix| subject.len() > prefix.len() && subject.starts_with(prefix))
+}
+
 const fn is_whitespace(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
@@ -140,6 +163,22 @@ mod tests {
     fn control_characters_other_than_whitespace_are_ordinary() {
         for subject in ["a\0b", "a\x0bb", "a\x0cb", "\u{a0}"] {
             check(subject, LITERAL);
+        }
+    }
+
+    #[test]
+    fn subjects_of_servers_are_reserved_below_their_prefix() {
+        for subject in ["_GR_.x", "$GR.x", "$NRG.x"] {
+            assert!(is_reserved(subject.as_bytes()), "subject {subject:?}");
+        }
+        for subject in ["_GR_", "_GR_.", "_R_.x", "$JS.ACK.x", "$SYS.x", "", "a"] {
+            assert!(!is_reserved(subject.as_bytes()), "subject {subject:?}");
+        }
+        for reply in ["_R_.x", "_GR_.x", "$GR.x", "$JS.ACK.x"] {
+            assert!(is_reserved_reply(reply.as_bytes()), "reply {reply:?}");
+        }
+        for reply in ["$NRG.x", "$SYS.x", "_GR_.", "_INBOX.x", ""] {
+            assert!(!is_reserved_reply(reply.as_bytes()), "reply {reply:?}");
         }
     }
 

@@ -80,6 +80,9 @@ impl<K: Copy> Wheel<K> {
         }
         self.tick = target;
         self.sort_out(passed, due);
+        if self.is_empty() && self.entries.capacity() > ENTRIES_KEPT {
+            (self.entries, self.unused) = (Vec::new(), NIL);
+        }
     }
 
     /// When the earliest key comes due, to the tick; nothing when the wheel is empty.
@@ -196,6 +199,9 @@ const SLOT_BITS: usize = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
 /// Enough levels for every tick of a [`Time`].
 const LEVELS: usize = 8;
+
+/// A wheel with room for so many entries does not bother to give it back when it is empty.
+const ENTRIES_KEPT: usize = 16 << 10;
 
 /// No entry.
 const NIL: u32 = u32::MAX;
@@ -361,6 +367,35 @@ mod tests {
         due.sort_unstable();
         assert_eq!(due, (0..10_000).collect::<Vec<_>>());
         assert!(wheel.is_empty());
+    }
+
+    #[test]
+    fn a_key_comes_down_through_every_level() {
+        for bits in 0..63 {
+            for at in [1_u64 << bits, (1 << bits) + TICK_NANOS, (1 << bits) - 1] {
+                let (mut model, mut wheel) = Model::new(0);
+                model.schedule(&mut wheel, at, 1);
+                // One wake-up for each power of two, as other keys would bring them.
+                for passed in 0..=bits {
+                    model.advance(&mut wheel, (1 << passed) - 1);
+                }
+                let deadline = wheel.next_deadline().map_or(at, Time::nanos);
+                model.advance(&mut wheel, deadline);
+                assert!(model.entries.is_empty(), "{at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_crowd_that_has_left_gives_its_memory_back() {
+        let mut wheel = Wheel::new(Time::ZERO);
+        (0..100_000).for_each(|key| wheel.schedule(Time::from_nanos(1), key));
+        let mut due = Vec::new();
+        wheel.advance(Time::from_nanos(TICK_NANOS), &mut due);
+        assert_eq!((due.len(), wheel.entries.capacity()), (100_000, 0));
+        wheel.schedule(Time::ZERO, 1);
+        wheel.advance(Time::ZERO, &mut due);
+        assert_eq!(due.len(), 100_001);
     }
 
     #[test]

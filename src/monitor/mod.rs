@@ -4,4 +4,4 @@
 //! through a source; what does not change while the server runs is in [`model::ServerFacts`].
 //! The monitor knows no shard, no mailbox and no ring.
 
-pub mod model;
+

@@ -65,6 +65,8 @@ pub struct Link {
     pub out_msgs: u64,
     /// Bytes of headers and payload handed to the queue.
     pub out_bytes: u64,
+    /// The peer understands message headers.
+    pub headers: bool,
     /// How far the end has come.
     pub closing: Closing,
     /// A receive is in flight.
@@ -93,6 +95,7 @@ impl Link {
             progress_at: now,
             out_msgs: 0,
             out_bytes: 0,
+            headers: false,
             closing: Closing::No,
             receiving: false,
             cancelling: false,

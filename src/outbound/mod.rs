@@ -5,5 +5,5 @@ mod pool;
 mod queue;
 
 pub use link::{Closing, Link, LinkTable, OutboundLimits};
-pub use pool::Pool;
+pub use pool::{LARGE_BYTES as BLOCK_BYTES, Pool};
 pub use queue::{Queue, SHARE_BYTES_MIN};

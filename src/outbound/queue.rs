@@ -46,21 +46,22 @@ impl Queue {
         !self.segments.is_empty() || !self.tail.is_empty() || self.rest.is_some()
     }
 
-    /// Opens room for `len` bytes; the caller extends what it gets by exactly so many, at once.
-    pub fn room(&mut self, pool: &mut Pool, len: usize) -> &mut Vec<u8> {
-        if self.tail.capacity() - self.tail.len() < len {
+    /// Appends what `write` adds to a block with room for at least `room` bytes.
+    pub fn write(&mut self, pool: &mut Pool, room: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.tail.capacity() - self.tail.len() < room {
             // A queue that already holds something is bulk: small blocks would only add segments.
             let least = if self.pending_bytes >= SMALL_BYTES / 2 { LARGE_BYTES } else { 0 };
             self.close_tail(pool);
-            self.tail = pool.block(len.max(least));
+            self.tail = pool.block(room.max(least));
         }
-        self.pending_bytes += len;
-        &mut self.tail
+        let before = self.tail.len();
+        write(&mut self.tail);
+        self.pending_bytes += self.tail.len() - before;
     }
 
     /// Appends a copy of `bytes`.
     pub fn copy(&mut self, pool: &mut Pool, bytes: &[u8]) {
-        self.room(pool, bytes.len()).extend_from_slice(bytes);
+        self.write(pool, bytes.len(), |out| out.extend_from_slice(bytes));
     }
 
     /// Appends bytes of the program itself.
@@ -172,7 +173,7 @@ mod tests {
             queue.copy(&mut pool, b"one ");
             queue.push_static(&mut pool, b"two ");
             queue.share(&mut pool, &block, 2, 5);
-            queue.room(&mut pool, 6).extend_from_slice(b" three");
+            queue.write(&mut pool, 6, |out| out.extend_from_slice(b" three"));
             assert_eq!(queue.pending_bytes(), 17);
             assert_eq!(drain(&mut queue, &mut pool, step), b"one two 234 three", "step {step}");
             assert_eq!(queue.pending_bytes(), 0);

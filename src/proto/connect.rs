@@ -232,3 +232,176 @@ where
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(json: &str, expected: impl FnOnce(&mut Connect)) {
+        let mut options = Connect::default();
+        expected(&mut options);
+        assert_eq!(Connect::parse(json.as_bytes()), Ok(options), "{json}");
+    }
+
+    #[track_caller]
+    fn refuse(json: &str) {
+        assert_eq!(Connect::parse(json.as_bytes()), Err(ConnectError), "{json}");
+    }
+
+    fn text(text: &str) -> Option<Box<str>> {
+        Some(text.into())
+    }
+
+    #[test]
+    fn what_is_left_out_or_null_has_its_default() {
+        let default = Connect::default();
+        assert!(default.verbose && default.pedantic && default.echo && !default.headers);
+        for json in ["{}", "null", "  {}  ", "{\"verbose\":null,\"name\":null,\"protocol\":null}"] {
+            check(json, |_| {});
+        }
+    }
+
+    #[test]
+    fn every_option_is_read() {
+        check(
+            r#"{"verbose":false,"pedantic":false,"echo":false,"headers":true,"no_responders":true,
+                "tls_required":true,"protocol":1,"user":"u","pass":"p","auth_token":"t","jwt":"j",
+                "nkey":"n","sig":"s","name":"me","lang":"rust","version":"1.2"}"#,
+            |connect| {
+                *connect = Connect {
+                    verbose: false,
+                    pedantic: false,
+                    echo: false,
+                    headers: true,
+                    no_responders: true,
+                    tls_required: true,
+                    protocol: 1,
+                    account_used: false,
+                    user: text("u"),
+                    pass: text("p"),
+                    auth_token: text("t"),
+                    jwt: text("j"),
+                    nkey: text("n"),
+                    sig: text("s"),
+                    name: text("me"),
+                    lang: text("rust"),
+                    version: text("1.2"),
+                };
+            },
+        );
+    }
+
+    #[test]
+    fn keys_match_in_any_case_and_the_last_one_wins() {
+        for json in [
+            r#"{"VERBOSE":false}"#,
+            r#"{"verbo\u017fe":false}"#,
+            "{\"verbo\u{17f}e\":false}",
+            r#"{"verbose":true,"Verbose":false}"#,
+            r#"{"Verbose":false,"verbose":null}"#,
+        ] {
+            check(json, |connect| connect.verbose = false);
+        }
+        check("{\"n\u{212a}ey\":\"x\"}", |connect| connect.nkey = text("x"));
+        check(r#"{"verbose":false,"Verbose":true}"#, |_| {});
+        check(r#"{"protocol":1,"protocol":null}"#, |connect| connect.protocol = 1);
+    }
+
+    #[test]
+    fn unknown_keys_are_skipped_whatever_they_hold() {
+        let deep = format!("{{\"x\":{}{}}}", "[".repeat(2000), "]".repeat(2000));
+        for json in [r#"{"zzz":{"a":[1,2,{}]}}"#, r#"{"x":1e999}"#, r#"{"cluster":1}"#, &deep] {
+            check(json, |_| {});
+        }
+        check(r#"{"import":{},"export":null,"remote_account":"X","proxy_sig":"s"}"#, |_| {});
+    }
+
+    #[test]
+    fn a_wrong_type_spoils_the_line() {
+        for json in [
+            r#"{"verbose":"false"}"#,
+            r#"{"verbose":0}"#,
+            r#"{"protocol":1.0}"#,
+            r#"{"protocol":1e0}"#,
+            r#"{"protocol":"1"}"#,
+            r#"{"protocol":99999999999999999999}"#,
+            r#"{"name":5}"#,
+            r#"{"nkey":[]}"#,
+            r#"{"user":1}"#,
+            r#"{"import":5}"#,
+            r#"{"import":"x"}"#,
+            r#"{"export":1}"#,
+            r#"{"proxy_sig":1}"#,
+            r#"{"remote_account":1}"#,
+            r#"{"account":1}"#,
+        ] {
+            refuse(json);
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_refused() {
+        for json in [
+            "",
+            "[]",
+            "1",
+            "\"x\"",
+            "{",
+            "{} x",
+            "{}{}",
+            "{\"zzz\":}",
+            "{\"verbose\":false,}",
+            "{'verbose':false}",
+            "{\"name\":\"a\tb\"}",
+            "{\"x\":01}",
+            "{\"x\":-}",
+            "{\"x\":1.}",
+            "{}\0",
+            "\u{feff}{}",
+            "\u{b}{}",
+        ] {
+            refuse(json);
+        }
+    }
+
+    #[test]
+    fn any_protocol_number_is_read() {
+        for protocol in [2, -1, i64::MAX, i64::MIN] {
+            check(&format!("{{\"protocol\":{protocol}}}"), |connect| connect.protocol = protocol);
+        }
+    }
+
+    #[test]
+    fn the_old_account_options_are_noticed_when_used() {
+        for json in [r#"{"account":"x"}"#, r#"{"new_account":true}"#] {
+            check(json, |connect| connect.account_used = true);
+        }
+        for json in [r#"{"account":""}"#, r#"{"new_account":false}"#, r#"{"account":null}"#] {
+            check(json, |_| {});
+        }
+    }
+
+    #[test]
+    fn texts_may_hold_escapes_and_broken_utf8() {
+        check(r#"{"name":"a\u0000b"}"#, |connect| connect.name = text("a\0b"));
+        let connect = Connect::parse(b"{\"name\":\"\xff\"}").unwrap();
+        assert_eq!(connect.name, text("\u{fffd}"));
+    }
+
+    #[test]
+    fn a_further_connect_keeps_what_it_leaves_out() {
+        let mut connect = Connect::parse(br#"{"verbose":false,"name":"a"}"#).unwrap();
+        connect.update(br#"{"protocol":1,"name":null}"#).unwrap();
+        assert_eq!((connect.verbose, connect.protocol, connect.name), (false, 1, text("a")));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(json: Vec<u8>) {
+            let _ = Connect::parse(&json);
+        }
+    }
+}

@@ -159,9 +159,147 @@ const fn digit(value: u64) -> u8 {
     b'0' + value as u8
 }
 
-/// Appends the bytes in double quotes, with what is not printable escaped.
+/// Appends the bytes in double quotes, with what is not printable escaped as peers escape it.
 fn quoted(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
-    out.extend_from_slice(bytes);
+    for chunk in bytes.utf8_chunks() {
+        chunk.valid().chars().for_each(|c| escaped(out, c));
+        chunk.invalid().iter().for_each(|byte| hexadecimal(out, b"\\x", u32::from(*byte), 2));
+    }
     out.push(b'"');
+}
+
+fn escaped(out: &mut Vec<u8>, c: char) {
+    let code = u32::from(c);
+    match c {
+        '"' => out.extend_from_slice(b"\\\""),
+        '\\' => out.extend_from_slice(b"\\\\"),
+        '\u{7}' => out.extend_from_slice(b"\\a"),
+        '\u{8}' => out.extend_from_slice(b"\\b"),
+        '\u{b}' => out.extend_from_slice(b"\\v"),
+        '\u{c}' => out.extend_from_slice(b"\\f"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\t' => out.extend_from_slice(b"\\t"),
+        '\0'..='\u{1f}' | '\u{7f}' => hexadecimal(out, b"\\x", code, 2),
+        ' '..='~' => out.push(c as u8),
+        _ if is_printable(c) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        '\0'..='\u{ffff}' => hexadecimal(out, b"\\u", code, 4),
+        _above => hexadecimal(out, b"\\U", code, 8),
+    }
+}
+
+/// Whether a character shows something, by the tables that `escape_debug` uses.
+fn is_printable(c: char) -> bool {
+    // A combining mark is escaped only at the start of a text, so it is asked for behind a letter.
+    let mut text = [b'a'; 5];
+    let len = 1 + c.encode_utf8(&mut text[1..]).len();
+    let text = std::str::from_utf8(&text[..len]).unwrap_or_default();
+    text.escape_debug().nth(1) == Some(c)
+}
+
+fn hexadecimal(out: &mut Vec<u8>, prefix: &[u8], value: u32, digits: u32) {
+    out.extend_from_slice(prefix);
+    for place in (0..digits).rev() {
+        out.push(b"0123456789abcdef"[(value >> (4 * place) & 0xf) as usize]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(encode: impl FnOnce(&mut Vec<u8>), expected: &str) {
+        let mut out = b"before ".to_vec();
+        encode(&mut out);
+        assert_eq!(String::from_utf8_lossy(&out), format!("before {expected}"));
+    }
+
+    #[test]
+    fn a_head_names_subject_sid_reply_and_sizes() {
+        let head = MsgHead { subject: b"foo", sid: b"9", reply: None, header_len: 0, size: 5 };
+        check(|out| head.encode(out), "MSG foo 9 5\r\n");
+        let head = MsgHead { reply: Some(b"bar"), ..head };
+        check(|out| head.encode(out), "MSG foo 9 bar 5\r\n");
+        let head = MsgHead { header_len: 18, size: 20, ..head };
+        check(|out| head.encode(out), "HMSG foo 9 bar 18 20\r\n");
+        let head = MsgHead { reply: None, ..head };
+        check(|out| head.encode(out), "HMSG foo 9 18 20\r\n");
+    }
+
+    #[test]
+    fn a_head_fits_the_room_it_asks_for() {
+        for reply in [None, Some(&b"bar"[..])] {
+            for (header_len, size) in [(0, 0), (0, u32::MAX), (u32::MAX, u32::MAX)] {
+                let head = MsgHead { subject: b"foo", sid: b"9", reply, header_len, size };
+                let mut out = Vec::new();
+                head.encode(&mut out);
+                assert!(out.len() <= head.len_max(), "{head:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_printed_in_full() {
+        let mut number: u64 = 0;
+        for _ in 0..40 {
+            check(|out| decimal(out, number), &number.to_string());
+            check(
+                |out| decimal(out, number.saturating_sub(1)),
+                &number.saturating_sub(1).to_string(),
+            );
+            number = number.saturating_mul(10).max(1);
+        }
+    }
+
+    #[test]
+    fn a_request_without_responders_is_answered_with_status_503() {
+        check(
+            |out| no_responders(out, b"r.x", b"2", b"nobody"),
+            "HMSG r.x 2 38 38\r\nNATS/1.0 503\r\nNats-Subject: nobody\r\n\r\n\r\n",
+        );
+    }
+
+    #[test]
+    fn an_error_stands_in_single_quotes() {
+        check(|out| error(out, ErrorText::StaleConnection), "-ERR 'Stale Connection'\r\n");
+    }
+
+    #[test]
+    fn a_violation_quotes_what_was_asked_for() {
+        let text = "-ERR 'Permissions Violation for";
+        for (asked, expected) in [
+            (Violation::Publish(b"_GR_.x"), "Publish to \"_GR_.x\""),
+            (Violation::Reply(b"_R_.x"), "Publish with Reply of \"_R_.x\""),
+            (Violation::Subscription { subject: b"a", queue: None }, "Subscription to \"a\""),
+            (
+                Violation::Subscription { subject: b"a", queue: Some(b"_sys_") },
+                "Subscription to \"a\" using queue \"_sys_\"",
+            ),
+            (Violation::TooManyTokens(b"a.b"), "Subscription to \"a.b\", too many tokens"),
+        ] {
+            check(|out| violation(out, asked), &format!("{text} {expected}'\r\n"));
+        }
+    }
+
+    #[test]
+    fn quoting_escapes_what_is_not_printable() {
+        for (bytes, expected) in [
+            (&b"a\"b"[..], r#"a\"b"#),
+            (b"a\\b", r"a\\b"),
+            (b"it's", "it's"),
+            (b"\xff", r"\xff"),
+            (b"\x00\x01\x7f", r"\x00\x01\x7f"),
+            (b"\x0b\x0c\x07\x08\r", r"\v\f\a\b\r"),
+            (b"\xe2\x82", r"\xe2\x82"),
+            (b"\xed\xa0\x80", r"\xed\xa0\x80"),
+            ("\u{e9}\u{1f600}\u{fffd}\u{301}".as_bytes(), "\u{e9}\u{1f600}\u{fffd}\u{301}"),
+            ("\u{a0}\u{ad}\u{85}".as_bytes(), r"\u00a0\u00ad\u0085"),
+            ("\u{2028}\u{378}\u{e000}".as_bytes(), r"\u2028\u0378\ue000"),
+            ("\u{1000c}\u{e0001}".as_bytes(), r"\U0001000c\U000e0001"),
+        ] {
+            check(|out| quoted(out, bytes), &format!("\"{expected}\""));
+        }
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::encode::decimal;
 
@@ -118,18 +118,12 @@ impl InfoTemplate {
     }
 }
 
-/// Whether a client's own INFO can be read. It is ignored if so; otherwise the connection closes.
+/// Whether a client's own INFO can be read: a JSON object, or `null`. It is ignored if so;
+/// otherwise the connection closes.
 pub fn is_readable(json: &[u8]) -> bool {
-    serde_json::from_str::<Option<PeerInfo>>(&String::from_utf8_lossy(json)).is_ok()
-}
-
-/// The fields of an INFO whose types are checked even where the content is ignored.
-#[derive(Deserialize)]
-struct PeerInfo {
-    #[serde(rename = "server_id")]
-    _server_id: Option<String>,
-    #[serde(rename = "port")]
-    _port: Option<i64>,
+    let text = String::from_utf8_lossy(json);
+    let value = text.trim_ascii();
+    (value.starts_with('{') || value == "null") && serde_json::from_str::<IgnoredAny>(value).is_ok()
 }
 
 fn head(info: &ServerInfo) -> Box<[u8]> {
@@ -245,5 +239,114 @@ fn ip(out: &mut Vec<u8>, ip: IpAddr) {
             }
         }
         IpAddr::V6(v6) => out.extend_from_slice(v6.to_string().as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn server() -> ServerInfo {
+        ServerInfo {
+            server_id: "NID".into(),
+            server_name: "n1".into(),
+            host: "0.0.0.0".into(),
+            port: 4222,
+            headers: true,
+            max_payload: 1_048_576,
+            xkey: "XKEY".into(),
+            ..ServerInfo::default()
+        }
+    }
+
+    fn line(info: &ServerInfo, ip: IpAddr, extra: InfoExtra<'_>) -> String {
+        let mut out = Vec::new();
+        InfoTemplate::new(info).encode(&mut out, 5, ip, extra);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// Checks what stands between the client's address and the API level.
+    #[track_caller]
+    fn check(info: &ServerInfo, extra: InfoExtra<'_>, expected: &str) {
+        let line = line(info, Ipv4Addr::LOCALHOST.into(), extra);
+        let expected = format!("\"client_ip\":\"127.0.0.1\"{expected},\"api_lvl\":5,\"xkey\"");
+        assert!(line.contains(&expected), "{line} lacks {expected}");
+    }
+
+    #[test]
+    fn the_first_info_has_the_fields_that_clients_expect_in_their_order() {
+        let expected = format!(
+            "INFO {{\"server_id\":\"NID\",\"server_name\":\"n1\",\"version\":\"2.15.1\",\"proto\":1,\
+             \"go\":\"rust\",\"host\":\"0.0.0.0\",\"port\":4222,\"headers\":true,\
+             \"max_payload\":1048576,\"client_id\":5,\"client_ip\":\"127.0.0.1\",\
+             \"api_lvl\":5,\"xkey\":\"XKEY\",\"ringmesh\":\"{OWN_VERSION}\"}} \r\n"
+        );
+        assert_eq!(line(&server(), Ipv4Addr::LOCALHOST.into(), InfoExtra::default()), expected);
+    }
+
+    #[test]
+    fn the_second_info_names_the_account() {
+        let user = ConnectInfo { remote_account: "$G", is_system: false };
+        let extra = InfoExtra { connect_info: Some(user), ..InfoExtra::default() };
+        check(&server(), extra, ",\"connect_info\":true,\"remote_account\":\"$G\"");
+        let system = ConnectInfo { remote_account: "$SYS", is_system: true };
+        let extra = InfoExtra { connect_info: Some(system), ..extra };
+        let expected = ",\"connect_info\":true,\"remote_account\":\"$SYS\",\"acc_is_sys\":true";
+        check(&server(), extra, expected);
+    }
+
+    #[test]
+    fn fields_that_say_something_stand_at_their_places() {
+        let info = ServerInfo {
+            git_commit: "abc".into(),
+            auth_required: true,
+            cluster: "cc".into(),
+            cluster_dynamic: true,
+            connect_urls: vec!["10.0.0.1:4222".into(), "[::1]:4222".into()],
+            lame_duck: true,
+            ..server()
+        };
+        let extra = InfoExtra { nonce: Some("t2SlfVzS_1pxKV0"), ..InfoExtra::default() };
+        let expected = ",\"nonce\":\"t2SlfVzS_1pxKV0\",\"cluster\":\"cc\",\"cluster_dynamic\":true,\
+                        \"connect_urls\":[\"10.0.0.1:4222\",\"[::1]:4222\"],\"ldm\":true";
+        check(&info, extra, expected);
+        let line = line(&info, Ipv4Addr::LOCALHOST.into(), extra);
+        assert!(line.contains("\"proto\":1,\"git_commit\":\"abc\",\"go\":\"rust\""), "{line}");
+        assert!(line.contains("\"headers\":true,\"auth_required\":true,\"max_payload\""), "{line}");
+    }
+
+    #[test]
+    fn the_line_is_json_whatever_the_names_hold() {
+        let name = "a\"\\\n\r\t\u{8}\u{c}\u{1}<&>\u{2028}\u{e9}";
+        let info = ServerInfo { server_name: name.into(), ..server() };
+        let line = line(&info, Ipv4Addr::LOCALHOST.into(), InfoExtra::default());
+        assert!(line.contains(r#""a\"\\\n\r\t\b\f\u0001\u003c\u0026\u003e\u2028é""#), "{line}");
+        let json: serde_json::Value = serde_json::from_str(&line["INFO ".len()..]).unwrap();
+        assert_eq!(json["server_name"], name);
+    }
+
+    #[test]
+    fn addresses_are_written_plainly() {
+        for (ip, expected) in [
+            ("10.0.200.1", "10.0.200.1"),
+            ("::1", "::1"),
+            ("2001:db8::7", "2001:db8::7"),
+            ("::ffff:127.0.0.1", "127.0.0.1"),
+        ] {
+            let line = line(&server(), ip.parse().unwrap(), InfoExtra::default());
+            assert!(line.contains(&format!("\"client_ip\":\"{expected}\"")), "{line}");
+        }
+    }
+
+    #[test]
+    fn only_an_object_or_null_is_a_readable_info() {
+        for json in ["{}", " {\"zz\":1} ", "null", "{\"a\":[{}]}"] {
+            assert!(is_readable(json.as_bytes()), "{json}");
+        }
+        for json in ["", "x", "[]", "5", "\"a\"", "{\"x\":[}", "{} x", "{"] {
+            assert!(!is_readable(json.as_bytes()), "{json}");
+        }
     }
 }

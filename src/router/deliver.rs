@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use crate::outbound::{Link, LinkTable, Pool, SHARE_BYTES_MIN};
-use crate::proto::encode;
-use crate::sublist::Member;
+use crate::proto::encode::MsgHead;
+use crate::sublist::{Member, Owner, Subscription};
 
-use super::{Message, Origin, Owner, Router, Subscription, queue_group};
+use super::{Message, Origin, Router, queue_group};
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,31 +156,26 @@ impl Hand<'_> {
 
 /// Appends the message, as its recipient understands it, to the recipient's queue.
 fn write(link: &mut Link, pool: &mut Pool, sid: &[u8], message: &Message<'_>) {
-    let Message { subject, reply, .. } = *message;
-    let stripped = message.header_len.unwrap_or(0) as usize;
-    let headers = message.header_len.filter(|len| *len > 0 && link.headers);
-    let from = if headers.is_some() { 0 } else { stripped };
-    let body = &message.body[from..];
-    let size = body.len() - 2;
-    let head_max = encode::head_len_max(subject, sid, reply);
+    let announced = message.header_len.unwrap_or(0);
+    let header_len = if link.headers { announced } else { 0 };
+    let from = if link.headers { 0 } else { announced };
+    let body = &message.body[from as usize..];
+    #[expect(clippy::cast_possible_truncation, reason = "a message's size fits 32 bits")]
+    let len = body.len() as u32;
+    let size = len - 2;
+    let head =
+        MsgHead { subject: message.subject, sid, reply: message.reply, header_len, size };
     link.out_msgs += 1;
-    link.out_bytes += size as u64;
+    link.out_bytes += u64::from(size);
     let shared = message.block.filter(|_| body.len() >= SHARE_BYTES_MIN);
     let copied = if shared.is_some() { 0 } else { body.len() };
-    let out = link.queue.room(pool, head_max + copied);
-    let before = out.len();
-    match headers {
-        Some(header_len) => encode::hmsg_head(out, subject, sid, reply, header_len, size),
-        None => encode::msg_head(out, subject, sid, reply, size),
-    }
-    if shared.is_none() {
-        out.extend_from_slice(body);
-    }
-    let used = out.len() - before;
-    link.queue.give_back_room(head_max + copied - used);
+    link.queue.write(pool, head.len_max() + copied, |out| {
+        head.encode(out);
+        if shared.is_none() {
+            out.extend_from_slice(body);
+        }
+    });
     if let Some(block) = shared {
-        let end = from + body.len();
-        #[expect(clippy::cast_possible_truncation, reason = "max_payload fits 32 bits")]
-        link.queue.share(pool, block, from as u32, end as u32);
+        link.queue.share(pool, block, from, from + len);
     }
 }

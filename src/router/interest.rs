@@ -1,8 +1,8 @@
 //! Adding and removing subscriptions, and what other shards must know of them.
 
-use crate::sublist::Member;
+use crate::sublist::{Member, Owner, Subscription};
 
-use super::{Owner, Router, Subscription};
+use super::Router;
 
 /// A change of what this shard's clients want, as other shards see it: aggregated by subject and
 /// queue group.

@@ -16,38 +16,10 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::outbound::OutboundLimits;
-use crate::sublist::Sublist;
+use crate::sublist::{Sublist, Subscription};
 
+pub use deliver::Delivery;
 pub use interest::Interest;
-
-/// Shards of one server at the most: a set of them fits one word.
-pub const SHARDS_MAX: usize = 64;
-
-/// Who holds a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
-    /// A client of this shard, by its link's slot.
-    Client(u32),
-    /// Another shard, for all its clients.
-    Shard(u16),
-}
-
-/// One subscription.
-#[derive(Debug)]
-pub struct Subscription {
-    /// Who holds it.
-    pub owner: Owner,
-    /// The client's own name for it.
-    pub sid: Box<[u8]>,
-    /// What it wants.
-    pub subject: Box<[u8]>,
-    /// The queue group that it is a member of.
-    pub queue: Option<Box<[u8]>>,
-    /// It ends with this message; 0 for never.
-    pub max: u64,
-    /// Messages delivered so far.
-    pub delivered: u64,
-}
 
 /// A message on its way to whoever wants it.
 #[derive(Clone, Copy)]

@@ -3,82 +3,17 @@
 //! What the line leads to is found out once and kept with its encoded heads, until interest changes.
 //! Then a run is encoded for each distinct head once, and shared by all recipients that get it alike.
 
-use std::ops::Range;
+use std::sync::Arc;
 
-use crate::outbound::{Closing, LinkTable, SHARE_BYTES_MIN};
-use crate::proto::encode;
+use crate::outbound::{BLOCK_BYTES, Closing, LinkTable, SHARE_BYTES_MIN};
+use crate::proto::encode::MsgHead;
+use crate::session::{Group, Line, Recipient};
+use crate::sublist::Owner;
 
-use super::{Owner, Router};
-
-/// A control line that was seen, and what it leads to.
-#[derive(Default)]
-pub struct Line {
-    /// The line as it came, with its end. Empty: none.
-    bytes: Vec<u8>,
-    /// Bytes of payload that follow it.
-    size: usize,
-    /// The state of interest for which the rest holds; `None` before it is known.
-    generation: Option<u64>,
-    /// Whether runs of this line may take this path.
-    simple: bool,
-    heads: Vec<u8>,
-    groups: Vec<Group>,
-    members: Vec<Recipient>,
-}
-
-/// Recipients that get the same bytes.
-struct Group {
-    head: Range<usize>,
-    members: Range<usize>,
-}
-
-#[derive(Clone, Copy)]
-struct Recipient {
-    index: u32,
-    subscription: u32,
-}
+use super::Router;
 
 /// Groups of one line; with more distinct sids, messages go one by one.
 const GROUPS_MAX: usize = 256;
-
-impl Line {
-    /// How many messages with this very line stand at the beginning of `bytes`, and the length of one.
-    #[must_use]
-    pub fn count(&self, bytes: &[u8]) -> (usize, usize) {
-        let (line, size) = (&self.bytes[..], self.size);
-        let stride = line.len() + size + 2;
-        let mut count = 0;
-        let mut rest = bytes;
-        while rest.len() >= stride
-            && rest.starts_with(line)
-            && rest[stride - 2] == b'\r'
-            && rest[stride - 1] == b'\n'
-        {
-            count += 1;
-            rest = &rest[stride..];
-        }
-        (count, stride)
-    }
-
-    /// Whether a line is there to compare with.
-    #[must_use]
-    pub const fn is_set(&self) -> bool {
-        !self.bytes.is_empty()
-    }
-
-    /// Remembers a line; what it leads to is found out when it comes again.
-    pub fn remember(&mut self, line: &[u8], size: usize) {
-        self.bytes.clear();
-        self.bytes.extend_from_slice(line);
-        self.size = size;
-        self.generation = None;
-    }
-
-    /// Forgets the line.
-    pub fn forget(&mut self) {
-        self.bytes.clear();
-    }
-}
 
 /// A run to deliver: `count` messages of `stride` bytes each from the beginning of `bytes`.
 #[derive(Clone, Copy)]
@@ -89,15 +24,11 @@ pub struct Run<'a> {
     pub count: usize,
     /// Bytes of each, line and payload.
     pub stride: usize,
-    /// The publisher's link, and whether it wants its own messages.
-    pub publisher: u32,
-    /// See `publisher`.
-    pub echo: bool,
 }
 
 impl Router {
-    /// Whether runs of this line can be delivered by [`deliver_run`](Self::deliver_run): only plain
-    /// subscriptions of this shard's clients that have no end want them, or nobody does not count.
+    /// Finds out what a line leads to, and whether its runs are simple: some plain subscriptions of
+    /// this shard's clients want them, none of which has an end, and nobody else does.
     pub fn prepare_run(
         &mut self,
         line: &mut Line,
@@ -105,17 +36,13 @@ impl Router {
         reply: Option<&[u8]>,
         publisher: u32,
         echo: bool,
-    ) -> bool {
-        let generation = self.sublist.generation();
-        if line.generation == Some(generation) {
-            return line.simple;
-        }
-        line.generation = Some(generation);
+    ) {
+        line.generation = Some(self.sublist.generation());
         line.heads.clear();
         line.groups.clear();
         line.members.clear();
-        line.simple = self.collect(line, publisher, echo, subject) && self.group(line, subject, reply);
-        line.simple
+        line.simple =
+            self.collect(line, publisher, echo, subject) && self.group(line, subject, reply);
     }
 
     /// Collects the recipients; says whether all of them are simple, and there is one.
@@ -147,7 +74,8 @@ impl Router {
         let mut from = 0;
         for chunk in line.members.chunk_by(|a, b| sid(a) == sid(b)) {
             let head = line.heads.len();
-            encode::msg_head(&mut line.heads, subject, sid(&chunk[0]), reply, line.size);
+            let (sid, size) = (sid(&chunk[0]), line.size);
+            MsgHead { subject, sid, reply, header_len: 0, size }.encode(&mut line.heads);
             let members = from..from + chunk.len();
             from = members.end;
             line.groups.push(Group { head: head..line.heads.len(), members });
@@ -177,7 +105,7 @@ impl Router {
         head: &[u8],
         to: Recipient,
     ) -> u64 {
-        let body = line.size + 2;
+        let body = line.size as usize + 2;
         let each = head.len() + body;
         if !self.admit(links, to, run.count, each * run.count, line.size) {
             return 0;
@@ -187,12 +115,13 @@ impl Router {
         let mut left = run.count;
         while left > 0 {
             // As many as one block takes.
-            let some = left.min((crate::outbound::BLOCK_BYTES / each).max(1));
-            let out = link.queue.room(pool, some * each);
-            for message in messages.by_ref().take(some) {
-                out.extend_from_slice(head);
-                out.extend_from_slice(&message[line.bytes.len()..]);
-            }
+            let some = left.min((BLOCK_BYTES / each).max(1));
+            link.queue.write(pool, some * each, |out| {
+                for message in messages.by_ref().take(some) {
+                    out.extend_from_slice(head);
+                    out.extend_from_slice(&message[line.bytes.len()..]);
+                }
+            });
             left -= some;
         }
         run.count as u64
@@ -206,7 +135,7 @@ impl Router {
         head: &[u8],
         to: &[Recipient],
     ) -> u64 {
-        let each = head.len() + line.size + 2;
+        let each = head.len() + line.size as usize + 2;
         let bytes = each * run.count;
         let messages = run.bytes[..run.count * run.stride].chunks_exact(run.stride);
         let encode = |out: &mut Vec<u8>| {
@@ -227,7 +156,7 @@ impl Router {
             return delivered;
         }
         let mut block = links.pool.shared(bytes);
-        if let Some(bytes) = std::sync::Arc::get_mut(&mut block) {
+        if let Some(bytes) = Arc::get_mut(&mut block) {
             encode(bytes);
         }
         for recipient in to {
@@ -245,8 +174,8 @@ impl Router {
         to: Recipient,
         count: usize,
         bytes: &[u8],
-        block: Option<&std::sync::Arc<Vec<u8>>>,
-        size: usize,
+        block: Option<&Arc<Vec<u8>>>,
+        size: u32,
     ) -> u64 {
         if !self.admit(links, to, count, bytes.len(), size) {
             return 0;
@@ -269,7 +198,7 @@ impl Router {
         to: Recipient,
         count: usize,
         bytes: usize,
-        size: usize,
+        size: u32,
     ) -> bool {
         let Some(link) = links.at_mut(to.index).filter(|link| link.closing == Closing::No) else {
             return false;
@@ -285,7 +214,7 @@ impl Router {
         }
         self.reach.note(to.index, slow);
         link.out_msgs += count as u64;
-        link.out_bytes += (count * size) as u64;
+        link.out_bytes += count as u64 * u64::from(size);
         self.subscriptions[to.subscription as usize].delivered += count as u64;
         true
     }

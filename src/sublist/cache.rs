@@ -107,6 +107,18 @@ impl Cache {
         self.shrink(place);
     }
 
+    /// What the slots' buffers take.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.heap_bytes
+    }
+
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let counted: usize = self.slots.iter().map(Slot::heap_bytes).sum();
+        assert_eq!(counted, self.heap_bytes);
+        assert!(counted <= BYTES_MAX);
+    }
+
     /// Plain members and queue groups of each valid result.
     pub(super) fn fanouts(&self, generation: u64) -> impl Iterator<Item = u64> {
         self.slots
@@ -168,7 +180,7 @@ const SETS: usize = 2048;
 const SETS_MASK: u64 = 0x7ff;
 
 /// The heap memory of all slots together. The slots themselves take less than 1 MiB more.
-pub(super) const BYTES_MAX: usize = 8 << 20;
+const BYTES_MAX: usize = 8 << 20;
 
 /// The largest result that is stored: a fan-out to more costs far more than finding them.
 const MEMBERS_MAX: usize = 32 << 10;
@@ -176,5 +188,5 @@ const MEMBERS_MAX: usize = 32 << 10;
 /// The longest subject that is stored, in bytes.
 const SUBJECT_MAX: usize = 1024;
 
-const _: () = assert!(SETS_MASK as usize == SETS - 1 && SETS * WAYS <= 1 << 16);
+const _: () = assert!(SETS_MASK == SETS as u64 - 1 && SETS * WAYS <= 1 << 16);
 const _: () = assert!(size_of::<Slot>() * SETS * WAYS <= 1 << 20);

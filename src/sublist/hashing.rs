@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::Hasher;
 
 use foldhash::SharedSeed;
-use foldhash::fast::FoldHasher;
+use foldhash::quality::FoldHasher;
 
 /// Makes all hashes of one table from one seed.
 pub(super) struct Hashing {
@@ -14,6 +14,8 @@ pub(super) struct Hashing {
 
 impl Hashing {
     pub(super) fn new(seed: u64) -> Self {
+        // A small seed would leave short texts nearly as they are.
+        let seed = fastrand::Rng::with_seed(seed).u64(..);
         Self { seed, shared: SharedSeed::from_u64(seed) }
     }
 

@@ -14,7 +14,10 @@ mod hashing;
 mod members;
 #[cfg(test)]
 mod tests;
+mod subscription;
 mod trie;
+
+pub use subscription::{Owner, Subscription};
 
 use std::rc::Rc;
 
@@ -133,6 +136,7 @@ impl Sublist {
             self.generation += 1;
             self.stats.num_removes += 1;
             self.stats.num_subscriptions -= 1;
+            self.release();
         }
         is_removed
     }
@@ -169,6 +173,11 @@ impl Sublist {
         &self.found
     }
 
+    /// Something about a subscription changed that whoever keeps results must know.
+    pub fn invalidate(&mut self) {
+        self.generation += 1;
+    }
+
     /// Changes with every insertion, removal and change of a weight, and never repeats.
     #[must_use]
     pub fn generation(&self) -> u64 {
@@ -197,6 +206,15 @@ impl Sublist {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.stats.num_subscriptions == 0
+    }
+
+    /// Gives back what results took, when nobody is left and it is much.
+    fn release(&mut self) {
+        if self.is_empty() && self.cache.heap_bytes() + self.found.heap_bytes() > RESULT_BYTES_KEPT
+        {
+            self.cache = Cache::default();
+            self.found = Matches::default();
+        }
     }
 
     fn compute(&mut self, subject: &[u8]) {
@@ -284,6 +302,9 @@ impl SublistStats {
         self.total_fanout += other.total_fanout;
     }
 }
+
+/// An empty table keeps so many bytes of old results for their capacity.
+const RESULT_BYTES_KEPT: usize = 256 << 10;
 
 fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }

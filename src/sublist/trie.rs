@@ -112,6 +112,12 @@ impl Trie {
         self.nodes.len() - 1
     }
 
+    /// What the tree itself takes, without long tokens and crowds.
+    #[cfg(test)]
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.nodes.capacity() * size_of::<Option<Node>>() + self.edges.allocation_size()
+    }
+
     fn node(&self, node: u32) -> &Node {
         &self.nodes[node as usize]
     }

@@ -1,0 +1,405 @@
+//! What clients ask for, carried out.
+
+use std::sync::Arc;
+
+use crate::auth::{Credentials, Identity, Verdict};
+use crate::close::{CloseReason, ErrorText};
+use crate::limits;
+use crate::outbound::Link;
+use crate::proto::client::{ClientOp, ParseError, Publish, payload_end};
+use crate::proto::connect::Connect;
+use crate::proto::encode::{self, Violation};
+use crate::proto::info::{ConnectInfo, InfoExtra};
+use crate::router::{Delivery, Message, Origin};
+use crate::session::{About, Client, Hold, Phase};
+use crate::sublist::{Owner, Subscription};
+use crate::subject;
+
+use super::{End, Engine, Errand};
+
+/// The account of everybody, while there are no accounts.
+const GLOBAL_ACCOUNT: &str = "$G";
+
+impl Engine {
+    /// Carries out anything but a publish.
+    pub(super) fn on_op(
+        &mut self,
+        index: u32,
+        client: &mut Client,
+        op: &ClientOp<'_>,
+    ) -> Result<(), End> {
+        if !matches!(op, ClientOp::Connect(_)) {
+            self.admit_anonymous(client)?;
+        }
+        match *op {
+            ClientOp::Connect(json) => self.on_connect(index, client, json)?,
+            ClientOp::Subscribe { subject, queue, sid } => {
+                self.on_subscribe(index, client, subject, queue, sid);
+            }
+            ClientOp::Unsubscribe { sid, max } => self.on_unsubscribe(index, client, sid, max),
+            ClientOp::Ping => self.on_ping(index, client),
+            ClientOp::Pong => {
+                client.pings.outstanding = 0;
+                client.pings.rtt = self.now - client.pings.sent_at;
+            }
+            ClientOp::Err(_) => return Err(End { reason: CloseReason::ParseError, error: None }),
+            ClientOp::Publish(_) | ClientOp::Info | ClientOp::Ok => {}
+        }
+        Ok(())
+    }
+
+    fn on_connect(&mut self, index: u32, client: &mut Client, json: &[u8]) -> Result<(), End> {
+        let mut connect = Connect::default();
+        if client.connected {
+            // What a further CONNECT leaves out stays as it was.
+            (connect.verbose, connect.pedantic, connect.echo) =
+                (client.verbose, client.pedantic, client.echo);
+            (connect.headers, connect.no_responders) = (client.headers, client.no_responders);
+            connect.protocol = i64::from(client.informed);
+        }
+        connect.update(json).map_err(|_| End::from(ParseError::BadArguments))?;
+        if !(0..=1).contains(&connect.protocol) {
+            return Err(CloseReason::BadClientProtocolVersion.into());
+        }
+        if connect.account_used {
+            return Err(CloseReason::AuthenticationFailure.into());
+        }
+        let headers = connect.headers && self.options.headers;
+        if connect.no_responders && !headers {
+            return Err(CloseReason::NoRespondersRequiresHeaders.into());
+        }
+        client.connected = true;
+        client.verbose = connect.verbose;
+        client.pedantic = connect.pedantic;
+        client.echo = connect.echo;
+        client.headers = headers;
+        client.no_responders = connect.no_responders;
+        client.informed = connect.protocol == 1;
+        if let Some(link) = self.links.at_mut(index) {
+            link.headers = headers;
+        }
+        if let Some(line) = &mut client.line {
+            line.forget();
+        }
+        describe(client, &mut connect);
+        self.log_in(index, client, &connect)
+    }
+
+    /// A client that does not begin with CONNECT while log-ins are checked may still be nobody in
+    /// particular.
+    pub(super) fn admit_anonymous(&self, client: &mut Client) -> Result<(), End> {
+        if client.phase != Phase::Greeted {
+            return Ok(());
+        }
+        match self.options.auth.check(&Credentials::default()) {
+            Verdict::Accepted(identity) if !self.options.auth.connect_required() => {
+                Self::enter(client, identity);
+                Ok(())
+            }
+            Verdict::Accepted(_) | Verdict::Rejected | Verdict::Hash(_) => {
+                Err(CloseReason::AuthenticationFailure.into())
+            }
+        }
+    }
+
+    fn log_in(&mut self, index: u32, client: &mut Client, connect: &Connect) -> Result<(), End> {
+        let credentials = Credentials {
+            user: connect.user.as_deref(),
+            pass: connect.pass.as_deref(),
+            token: connect.auth_token.as_deref(),
+        };
+        match self.options.auth.check(&credentials) {
+            Verdict::Accepted(identity) => self.welcome(index, client, identity),
+            Verdict::Rejected => return Err(CloseReason::AuthenticationFailure.into()),
+            Verdict::Hash(job) => {
+                client.phase = Phase::Verifying;
+                client.hold = Some(Box::new(Hold::Verdict));
+                let errand =
+                    Errand::Hash { shard: self.mail.shard, token: self.links.token(index), job };
+                // A server that is going down no longer hashes; the log-in times out.
+                let _ = self.errands.send(errand);
+            }
+        }
+        Ok(())
+    }
+
+    /// The client's CONNECT is accepted.
+    fn welcome(&mut self, index: u32, client: &mut Client, identity: Identity) {
+        Self::enter(client, identity);
+        if !client.pings.first_scheduled {
+            client.pings.first_scheduled = true;
+            self.schedule_first_ping(self.links.token(index));
+        }
+        self.acknowledge(index, client);
+    }
+
+    /// The client may do what limits allow from now on.
+    fn enter(client: &mut Client, identity: Identity) {
+        client.phase = Phase::Open;
+        if let Some(user) = identity.user {
+            client.about.get_or_insert_default().user = user;
+        }
+    }
+
+    /// The verdict on a client's password has come.
+    pub(super) fn on_verdict(&mut self, token: ring::Token, identity: Option<Identity>) {
+        if !self.links.is_live(token) {
+            return;
+        }
+        let Some(mut client) = self.clients[token.index as usize].take() else { return };
+        if client.phase != Phase::Verifying {
+            self.clients[token.index as usize] = Some(client);
+            return;
+        }
+        match identity {
+            Some(identity) => {
+                self.welcome(token.index, &mut client, identity);
+                self.clients[token.index as usize] = Some(client);
+                self.resume(token.index);
+            }
+            None => {
+                self.clients[token.index as usize] = Some(client);
+                self.close(token.index, CloseReason::AuthenticationFailure.into());
+            }
+        }
+    }
+
+    fn on_subscribe(
+        &mut self,
+        index: u32,
+        client: &mut Client,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        sid: &[u8],
+    ) {
+        client.active_at = self.now;
+        let limits = &self.options.limits;
+        if !subject::is_valid_filter(subject) {
+            return self.say_error(index, ErrorText::InvalidSubject);
+        }
+        if limits.max_sub_tokens > 0 && subject::token_count(subject) > limits.max_sub_tokens {
+            return self.say_violation(index, Violation::TooManyTokens(subject));
+        }
+        if queue == Some(subject::RESERVED_QUEUE) {
+            return self.say_violation(index, Violation::Subscription { subject, queue });
+        }
+        if client.sids.find(&self.router.subscriptions, sid).is_none() {
+            if limits.max_subscriptions > 0 && client.sids.len() >= limits.max_subscriptions {
+                return self.say_error(index, ErrorText::MaxSubscriptionsExceeded);
+            }
+            let id = self.router.subscribe(Subscription {
+                owner: Owner::Client(index),
+                sid: sid.into(),
+                subject: subject.into(),
+                queue: queue.map(Into::into),
+                max: 0,
+                delivered: 0,
+            });
+            client.sids.insert(&self.router.subscriptions, id, self.seed);
+            client.touched_shards |= self.announce(subject, queue, 1);
+        }
+        self.acknowledge(index, client);
+    }
+
+    fn on_unsubscribe(&mut self, index: u32, client: &mut Client, sid: &[u8], max: u64) {
+        client.active_at = self.now;
+        if let Some(id) = client.sids.find(&self.router.subscriptions, sid) {
+            let subscription = &mut self.router.subscriptions[id as usize];
+            if max > subscription.delivered {
+                subscription.max = max;
+                // Runs do not count: the subscription takes the other path from now on.
+                self.router.sublist.invalidate();
+            } else {
+                self.end_subscription(client, id);
+            }
+        }
+        self.acknowledge(index, client);
+    }
+
+    /// Removes a client's subscription.
+    fn end_subscription(&mut self, client: &mut Client, id: u32) {
+        let Some(subscription) = self.router.unsubscribe(id) else { return };
+        client.sids.remove(id, &subscription.sid);
+        client.touched_shards |=
+            self.announce(&subscription.subject, subscription.queue.as_deref(), -1);
+    }
+
+    fn on_ping(&mut self, index: u32, client: &mut Client) {
+        let concerned = std::mem::take(&mut client.touched_shards);
+        if concerned == 0 {
+            return self.pong(index, client);
+        }
+        let token = self.links.token(index);
+        self.mail.post_all(concerned, || crate::mailbox::Letter::Barrier(token));
+        client.hold = Some(Box::new(Hold::Barrier(concerned)));
+    }
+
+    /// Answers a PING, whose barrier stands.
+    pub(super) fn pong(&mut self, index: u32, client: &mut Client) {
+        self.say(index, encode::PONG);
+        let first = client.connected && !client.ponged;
+        client.ponged |= client.connected;
+        if first && client.informed {
+            let connect_info =
+                Some(ConnectInfo { remote_account: GLOBAL_ACCOUNT, is_system: false });
+            self.send_info_to(index, client, connect_info);
+        }
+    }
+
+    /// Publishes one message; `body` holds its headers, payload and line end.
+    pub(super) fn publish(
+        &mut self,
+        index: u32,
+        client: &mut Client,
+        publish: &Publish<'_>,
+        body: &[u8],
+        block: Option<&Arc<Vec<u8>>>,
+    ) -> Result<(), End> {
+        let size = publish.size as usize;
+        if !payload_end(&body[size..])? {
+            return Err(ParseError::UnknownOperation.into());
+        }
+        client.in_msgs += 1;
+        client.in_bytes += u64::from(publish.size);
+        self.counters.in_msgs += 1;
+        self.counters.in_bytes += u64::from(publish.size);
+        if client.pedantic && !subject::is_valid_literal(publish.subject) {
+            self.say_error(index, ErrorText::InvalidPublishSubject);
+        }
+        if subject::is_reserved(publish.subject) {
+            self.say_violation(index, Violation::Publish(publish.subject));
+            return Ok(());
+        }
+        if let Some(reply) = publish.reply.filter(|reply| subject::is_reserved_reply(reply)) {
+            self.say_violation(index, Violation::Reply(reply));
+            return Ok(());
+        }
+        let message = Message {
+            subject: publish.subject,
+            reply: publish.reply,
+            header_len: publish.header_len,
+            body,
+            block,
+            origin: Origin::Client { index, echo: client.echo },
+        };
+        self.route(index, client, &message);
+        self.acknowledge(index, client);
+        self.after_publish(index, client);
+        Ok(())
+    }
+
+    fn route(&mut self, index: u32, client: &mut Client, message: &Message<'_>) {
+        let delivery = self.router.deliver(&mut self.links, message);
+        self.counters.routed_msgs += 1;
+        self.count_out(delivery, message.body.len() - 2);
+        if delivery.remote {
+            self.post_to_shards(index, client, message);
+        } else if delivery.local == 0 {
+            self.counters.unrouted_msgs += 1;
+            if let Some(reply) = message.reply.filter(|_| client.no_responders) {
+                self.say_no_responders(index, reply, message.subject);
+            }
+        }
+    }
+
+    pub(super) fn count_out(&mut self, delivery: Delivery, size: usize) {
+        self.counters.out_msgs += u64::from(delivery.local);
+        self.counters.out_bytes += u64::from(delivery.local) * size as u64;
+    }
+
+    /// What publishing brings about besides deliveries.
+    pub(super) fn after_publish(&mut self, index: u32, client: &mut Client) {
+        client.active_at = self.now;
+        while let Some(id) = self.router.exhausted.pop() {
+            self.end_exhausted(Some((index, client)), id);
+        }
+        self.hold_if_all_slow(index, client);
+    }
+
+    /// Removes a subscription that has had its last message. A client that is being worked on is not
+    /// in its place and stands in `own`.
+    pub(super) fn end_exhausted(&mut self, own: Option<(u32, &mut Client)>, id: u32) {
+        let owner = self.router.subscriptions.get(id as usize).map(|sub| sub.owner);
+        let Some(Owner::Client(owner)) = owner else { return };
+        match own {
+            Some((index, client)) if index == owner => self.end_subscription(client, id),
+            Some(_) | None => {
+                if let Some(mut client) = self.clients[owner as usize].take() {
+                    self.end_subscription(&mut client, id);
+                    self.clients[owner as usize] = Some(client);
+                }
+            }
+        }
+    }
+
+    /// Says `+OK` to a client that wants it.
+    fn acknowledge(&mut self, index: u32, client: &Client) {
+        if client.verbose {
+            self.say(index, encode::OK);
+        }
+    }
+
+    pub(super) fn say(&mut self, index: u32, bytes: &'static [u8]) {
+        if let Some((link, pool)) = self.links.writer(index) {
+            link.queue.push_static(pool, bytes);
+        }
+    }
+
+    pub(super) fn say_error(&mut self, index: u32, text: ErrorText) {
+        self.write(index, |out| encode::error(out, text));
+    }
+
+    fn say_violation(&mut self, index: u32, violation: Violation<'_>) {
+        self.write(index, |out| encode::violation(out, violation));
+    }
+
+    fn say_no_responders(&mut self, index: u32, reply: &[u8], subject: &[u8]) {
+        let Some(sid) = self.router.own_sid(reply, index) else { return };
+        if let Some((link, pool)) = self.links.writer(index) {
+            let room = limits::no_responders_len_max(reply.len() + sid.len() + subject.len());
+            link.queue.write(pool, room, |out| encode::no_responders(out, reply, sid, subject));
+            count_delivery(link, limits::no_responders_size(subject.len()));
+        }
+    }
+
+    /// Appends a short answer.
+    fn write(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        /// Answers quote at most a control line; a longer one grows the block.
+        const ANSWER_LEN: usize = 512;
+        if let Some((link, pool)) = self.links.writer(index) {
+            link.queue.write(pool, ANSWER_LEN, write);
+        }
+    }
+
+    /// Sends INFO to a client in its place.
+    pub(super) fn send_info(&mut self, index: u32, connect_info: Option<ConnectInfo<'_>>) {
+        if let Some(client) = self.clients[index as usize].take() {
+            self.send_info_to(index, &client, connect_info);
+            self.clients[index as usize] = Some(client);
+        }
+    }
+
+    fn send_info_to(&mut self, index: u32, client: &Client, connect_info: Option<ConnectInfo<'_>>) {
+        let extra = InfoExtra { nonce: None, connect_info };
+        let options = Arc::clone(&self.options);
+        self.write(index, |out| options.info.encode(out, client.cid, client.peer.ip(), extra));
+    }
+}
+
+/// Keeps what a CONNECT says about its client.
+fn describe(client: &mut Client, connect: &mut Connect) {
+    let (name, lang, version) =
+        (connect.name.take(), connect.lang.take(), connect.version.take());
+    if name.is_some() || lang.is_some() || version.is_some() {
+        let about: &mut About = client.about.get_or_insert_default();
+        about.name = name.unwrap_or_default();
+        about.lang = lang.unwrap_or_default();
+        about.version = version.unwrap_or_default();
+    }
+}
+
+fn count_delivery(link: &mut Link, size: usize) {
+    link.out_msgs += 1;
+    link.out_bytes += size as u64;
+}
+

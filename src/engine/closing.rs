@@ -1,0 +1,155 @@
+//! Ends of connections.
+//!
+//! ```text
+//!  No ── close ──▶ Draining ── all has left ──▶ Lingering ── EOF, or a second ──▶ Ending ──▶ freed
+//!   └── nothing to say, or nobody to say it to ───────────────────────────────────▲
+//! ```
+//!
+//! What the peer is told last must reach it: a socket that is closed while received bytes wait unread
+//! is reset, and takes what was just sent with it. So the sending direction ends first, and the peer is
+//! read from until it closes, too, for a bounded time.
+
+use std::sync::atomic::Ordering;
+
+use ring::{Direction, Op};
+
+use crate::close::CloseReason;
+use crate::outbound::Closing;
+use crate::report::{ConnectionReport, End as ReportedEnd};
+use crate::sublist::Owner;
+
+use super::timers::{LINGER, Timer};
+use super::{End, Engine};
+
+impl Engine {
+    /// Ends a connection: its interest is withdrawn at once, its peer is told why where that is usual.
+    pub(super) fn close(&mut self, index: u32, end: End) {
+        let Some(link) = self.links.at(index) else { return };
+        if link.closing != Closing::No {
+            return;
+        }
+        let dead = matches!(end.reason, CloseReason::WriteError | CloseReason::ReadError);
+        let slow = matches!(
+            end.reason,
+            CloseReason::SlowConsumerPendingBytes | CloseReason::SlowConsumerWriteDeadline
+        );
+        if let Some(error) = end.error {
+            self.say_error(index, error);
+        }
+        self.remember_closed(index, end.reason);
+        self.withdraw(index);
+        let token = self.links.token(index);
+        let Some((link, pool)) = self.links.with_pool(index) else { return };
+        link.closing = Closing::Draining;
+        if dead || slow {
+            if !link.sending {
+                link.queue.discard(pool);
+            }
+            self.cut(index);
+        } else {
+            self.timers.schedule(self.now + LINGER, (token, Timer::Linger));
+            self.links.touch(index);
+        }
+    }
+
+    /// Takes the client's session and subscriptions out.
+    fn withdraw(&mut self, index: u32) {
+        let Some(client) = self.clients[index as usize].take() else { return };
+        for id in client.sids.ids() {
+            if let Some(subscription) = self.router.unsubscribe(id) {
+                debug_assert!(subscription.owner == Owner::Client(index));
+                self.announce(&subscription.subject, subscription.queue.as_deref(), -1);
+            }
+        }
+        self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn remember_closed(&mut self, index: u32, reason: CloseReason) {
+        let (Some(link), Some(client)) =
+            (self.links.at(index), self.clients[index as usize].as_deref())
+        else {
+            return;
+        };
+        tracing::debug!("{} - cid:{} - Client connection closed: {reason}", client.peer, client.cid);
+        if self.options.max_closed == 0 {
+            return;
+        }
+        let end = ReportedEnd { at: self.now, reason: reason.as_str() };
+        let closed = ConnectionReport {
+            end: Some(end),
+            ..super::report::connection(client, link, &self.router)
+        };
+        if self.closed.len() >= self.options.max_closed {
+            self.closed.pop_front();
+        }
+        self.closed.push_back(closed);
+    }
+
+    /// Something that a closing connection waited for has happened.
+    pub(super) fn advance_closing(&mut self, index: u32, peer_is_gone: bool) {
+        let token = self.links.token(index);
+        let Some((link, pool)) = self.links.with_pool(index) else { return };
+        if peer_is_gone && link.closing == Closing::Lingering {
+            link.closing = Closing::Ending;
+        }
+        let drained = !link.sending && !link.queue.has_work();
+        if link.closing == Closing::Draining && drained {
+            if link.receiving {
+                link.closing = Closing::Lingering;
+                let socket = link.socket;
+                self.ops.push((token, Op::Shutdown { socket, how: Direction::Write }));
+                return;
+            }
+            link.closing = Closing::Ending;
+        }
+        if link.closing == Closing::Ending && !link.sending && !link.receiving {
+            link.queue.discard(pool);
+            self.ops.push((token, Op::Close { socket: link.socket }));
+            self.links.remove(index);
+        }
+    }
+
+    /// Ends both directions now; what is still queued is lost.
+    pub(super) fn cut(&mut self, index: u32) {
+        let token = self.links.token(index);
+        let Some(link) = self.links.at_mut(index) else { return };
+        link.closing = Closing::Ending;
+        if link.sending || link.receiving {
+            self.ops.push((token, Op::Shutdown { socket: link.socket, how: Direction::Both }));
+        }
+        self.advance_closing(index, false);
+    }
+
+    /// Closes the recipients for whom more waits than may.
+    pub(super) fn settle_overflowed(&mut self) {
+        while let Some(index) = self.router.overflowed.pop() {
+            let open = self.links.at(index).is_some_and(|link| link.closing == Closing::No);
+            if open && self.clients[index as usize].is_some() {
+                let max = self.options.outbound.max_pending;
+                if let Some(client) = self.clients[index as usize].as_deref() {
+                    tracing::warn!(
+                        "{} - cid:{} - Slow Consumer Detected: MaxPending of {max} Exceeded",
+                        client.peer,
+                        client.cid,
+                    );
+                }
+                self.close_slow(index, CloseReason::SlowConsumerPendingBytes);
+            }
+        }
+    }
+
+    /// The server shuts down: closes some clients, or all of them.
+    pub(super) fn close_some(&mut self, how_many: usize) {
+        let open: Vec<u32> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.closing == Closing::No)
+            .map(|(index, _)| index)
+            .take(how_many)
+            .collect();
+        for index in open {
+            self.close(index, End { reason: CloseReason::ServerShutdown, error: None });
+        }
+    }
+}
+

@@ -1,0 +1,191 @@
+//! Who waits when somebody is slow, and what leaves at the end of a turn.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ring::{Batch, Errno, Op, SendMode, Token};
+
+use crate::close::CloseReason;
+use crate::mailbox::bits;
+use crate::outbound::Closing;
+use crate::session::{Client, Hold};
+
+use super::timers::Timer;
+use super::{End, Engine};
+
+/// Publishers that may go on in one turn: each may land what it has in hand at once.
+const RELEASED_A_TURN: usize = 16;
+/// How often held publishers are looked at when no recipient moves.
+const HELD_TICK: Duration = Duration::from_millis(10);
+/// From this length on a send without copying may pay.
+const ZERO_COPY_BYTES_MIN: usize = 64 << 10;
+
+impl Engine {
+    /// Holds a publisher whose recipients of this turn are all slow, while one of them still moves.
+    pub(super) fn hold_if_all_slow(&mut self, index: u32, client: &mut Client) {
+        if self.is_over_memory() {
+            client.hold = Some(Box::new(Hold::Memory));
+        } else {
+            if self.router.reach.moving || self.router.drop_for_slow {
+                return;
+            }
+            if self.router.reach.slow.is_empty() && self.reached_shards == 0 {
+                return;
+            }
+            let moving_shards = bits(self.reached_shards)
+                .any(|shard| client.slow_shards & 1 << shard == 0 && !self.mail.is_full(shard));
+            let stalled = |index: &u32| {
+                self.links.at(*index).is_none_or(|link| link.is_stalled(self.now))
+            };
+            let all_stalled = self.reached_shards == 0 && self.router.reach.slow.iter().all(stalled);
+            if moving_shards || all_stalled {
+                return;
+            }
+            let slow = self.router.reach.slow.iter().map(|slow| self.links.token(*slow)).collect();
+            client.hold = Some(Box::new(Hold::Recipients(slow)));
+        }
+        client.stalls += 1;
+        self.counters.stalled_clients += 1;
+        self.held.push_back(self.links.token(index));
+    }
+
+    fn is_over_memory(&self) -> bool {
+        // Relaxed: a bound, not an order.
+        self.shared.pending_bytes.load(Ordering::Relaxed) > self.options.max_pending_total
+    }
+
+    /// Lets publishers go on whose recipients have caught up; a few at a time.
+    pub(super) fn release_held(&mut self) {
+        let due = self.progress || self.now - self.held_checked_at >= HELD_TICK;
+        if !due {
+            return;
+        }
+        self.progress = false;
+        self.held_checked_at = self.now;
+        self.tell_moving();
+        let mut released = 0;
+        for _ in 0..self.held.len() {
+            let Some(token) = self.held.pop_front() else { break };
+            if !self.links.is_live(token) {
+                continue;
+            }
+            if released < RELEASED_A_TURN && self.may_go_on(token) {
+                released += 1;
+                self.resume(token.index);
+            } else {
+                self.held.push_back(token);
+            }
+        }
+    }
+
+    fn may_go_on(&self, publisher: Token) -> bool {
+        let Some(client) = self.clients[publisher.index as usize].as_deref() else { return true };
+        match client.hold.as_deref() {
+            Some(Hold::Memory) => !self.is_over_memory(),
+            Some(Hold::Recipients(slow)) => {
+                let shards = client.slow_shards;
+                self.one_moves(slow) || (slow.is_empty() && bits(shards).all(|s| !self.mail.is_full(s)) && shards == 0)
+            }
+            Some(Hold::Verdict | Hold::Barrier(_)) => false,
+            None => true,
+        }
+    }
+
+    /// Whether of these slow recipients one has caught up or is gone, or nobody takes anything.
+    pub(super) fn one_moves(&self, slow: &[Token]) -> bool {
+        let low = self.options.outbound.low_water();
+        let caught_up = |token: &Token| {
+            !self.links.is_live(*token)
+                || self.links.at(token.index).is_none_or(|link| {
+                    link.closing != Closing::No || link.queue.pending_bytes() < low
+                })
+        };
+        let stalled =
+            |token: &Token| self.links.at(token.index).is_some_and(|l| l.is_stalled(self.now));
+        !slow.is_empty() && (slow.iter().any(caught_up) || slow.iter().all(stalled))
+    }
+
+    /// What was sent, or was not.
+    pub(super) fn sent(
+        &mut self,
+        token: Token,
+        batch: Batch,
+        bytes: usize,
+        error: Option<Errno>,
+        copied: bool,
+    ) {
+        let now = self.now;
+        let Some((link, pool)) = self.links.with_pool(token.index) else { return };
+        debug_assert!(link.sending, "a completion for nothing");
+        link.sending = false;
+        link.zero_copy &= !copied;
+        let whole = bytes == batch.remaining();
+        self.progress |= link.refused && bytes > 0;
+        link.refused = !whole;
+        if bytes > 0 {
+            link.progress_at = now;
+        }
+        link.queue.settle(pool, batch, bytes);
+        // Relaxed: a bound, not an order.
+        self.shared.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.counters.sends += 1;
+        if error.is_some() {
+            link.queue.discard(pool);
+            if link.closing == Closing::No {
+                self.close(token.index, CloseReason::WriteError.into());
+            } else {
+                self.cut(token.index);
+            }
+            return;
+        }
+        if !whole && !link.timed {
+            link.timed = true;
+            let at = now + self.options.outbound.write_deadline;
+            self.timers.schedule(at, (token, Timer::Write));
+        }
+        if link.queue.has_work() || link.closing != Closing::No {
+            self.links.touch(token.index);
+        }
+    }
+
+    /// Each link that something was queued for sends it, if it is not sending already.
+    pub(super) fn flush(&mut self) {
+        let dirty = self.links.take_dirty();
+        for index in &dirty {
+            self.flush_link(*index);
+        }
+        self.links.restore_dirty(dirty);
+    }
+
+    fn flush_link(&mut self, index: u32) {
+        let token = self.links.token(index);
+        let Some((link, pool)) = self.links.with_pool(index) else { return };
+        link.dirty = false;
+        if link.sending || link.closing == Closing::Ending {
+            return;
+        }
+        let Some(batch) = link.queue.take(pool) else {
+            if link.closing != Closing::No {
+                self.advance_closing(index, false);
+            }
+            return;
+        };
+        let mode = if link.zero_copy && batch.remaining() >= ZERO_COPY_BYTES_MIN {
+            SendMode::ZeroCopy
+        } else if link.refused {
+            SendMode::Wait
+        } else {
+            SendMode::Try
+        };
+        if !link.refused {
+            link.progress_at = self.now;
+        }
+        link.sending = true;
+        self.ops.push((token, Op::Send { socket: link.socket, batch, mode }));
+    }
+
+    /// Ends a client because nothing else helps.
+    pub(super) fn end_client(&mut self, index: u32, reason: CloseReason) {
+        self.close(index, End::from(reason));
+    }
+}

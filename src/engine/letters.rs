@@ -1,0 +1,212 @@
+//! What this shard and the others say to each other.
+
+use ring::Token;
+
+use crate::mailbox::{Letter, Parcel};
+use crate::outbound::Closing;
+use crate::router::{Interest, Message};
+use crate::session::{Client, Hold};
+
+use super::{Control, Engine};
+
+/// Letters that are read in one turn.
+const LETTERS_A_TURN: usize = 256;
+
+impl Engine {
+    /// Reads what came in, as far as one turn goes.
+    pub fn read_letters(&mut self) {
+        while let Some(control) = self.mail.next_control() {
+            self.on_control(control);
+        }
+        for _ in 0..LETTERS_A_TURN {
+            let Some((from, letter)) = self.mail.next() else { return };
+            match letter {
+                Letter::Adopt { socket, peer } => self.adopt(socket, peer),
+                Letter::Interest(interest) => self.on_interest(from, interest),
+                Letter::Parcel(parcel) => self.on_parcel(from, &parcel),
+                Letter::Barrier(token) => self.mail.post(from, Letter::BarrierDone(token)),
+                Letter::BarrierDone(token) => self.on_barrier_done(from, token),
+                Letter::Slow(token) => self.on_slow(from, token, true),
+                Letter::Moving(token) => self.on_slow(from, token, false),
+            }
+        }
+        self.letters_waiting = true;
+    }
+
+    fn on_control(&mut self, control: Control) {
+        match control {
+            Control::Verdict { token, identity } => self.on_verdict(token, identity),
+            Control::Report { request, answer } => answer(self.report(&request)),
+            Control::Options { options, recheck, announce } => {
+                self.set_options(options, recheck, announce);
+            }
+            Control::CloseSome(how_many) => self.close_some(how_many),
+            Control::End => {
+                self.ending = true;
+                self.close_some(usize::MAX);
+            }
+        }
+    }
+
+    fn set_options(
+        &mut self,
+        options: std::sync::Arc<super::EngineOptions>,
+        recheck: bool,
+        announce: bool,
+    ) {
+        self.router.limits = options.outbound;
+        self.router.drop_for_slow = options.drop_for_slow;
+        let before = std::mem::replace(&mut self.options, options);
+        let open: Vec<u32> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.closing == Closing::No)
+            .map(|(index, _)| index)
+            .collect();
+        for index in open {
+            let Some(client) = self.clients[index as usize].as_deref() else { continue };
+            let user = client.about.as_ref().map_or("", |about| &about.user);
+            if recheck && !self.options.auth.keeps(&before.auth, user) {
+                self.end_client(index, crate::close::CloseReason::AuthenticationFailure);
+            } else if announce && client.informed && client.ponged {
+                self.send_info(index, None);
+            }
+        }
+    }
+
+    /// This shard's clients want more, or less, of something. Returns the shards that were told.
+    pub(super) fn announce(&mut self, subject: &[u8], queue: Option<&[u8]>, change: i32) -> u64 {
+        let others = self.mail.others();
+        if others == 0 {
+            return 0;
+        }
+        let key = (subject.into(), queue.map(Into::into));
+        let count = self.announced.entry(key).or_default();
+        let before = *count;
+        *count = before.saturating_add_signed(change);
+        let now = *count;
+        if now == 0 {
+            self.announced.remove(&(subject.into(), queue.map(Into::into)));
+        }
+        let told = if queue.is_some() { before != now } else { (before == 0) != (now == 0) };
+        if told {
+            self.mail.post_all(others, || {
+                Letter::Interest(Interest {
+                    subject: subject.into(),
+                    queue: queue.map(Into::into),
+                    weight: now,
+                })
+            });
+        }
+        // A barrier waits for all: another client's announcement may still be under way.
+        others
+    }
+
+    fn on_interest(&mut self, from: u16, interest: Interest) {
+        let key = (from, (interest.subject.clone(), interest.queue.clone()));
+        let known = self.foreign.get(&key).copied();
+        match self.router.set_shard_interest(from, &interest, known) {
+            Some(id) => self.foreign.insert(key, id),
+            None => self.foreign.remove(&key),
+        };
+    }
+
+    /// Posts the message that was just delivered to the shards that want it, too.
+    pub(super) fn post_to_shards(&mut self, index: u32, client: &mut Client, message: &Message<'_>) {
+        let publisher = self.links.token(index);
+        let groups = std::mem::take(&mut self.router.shard_groups);
+        let named = groups.iter().fold(0, |set, (shard, _)| set | 1 << shard);
+        let wanting = self.router.shards | named;
+        let mut names = Vec::new();
+        for shard in crate::mailbox::bits(wanting) {
+            names.clear();
+            for (_, name) in groups.iter().filter(|(of, _)| *of == shard) {
+                names.extend_from_slice(name);
+                names.push(b'\n');
+            }
+            self.mail.post_message(shard, publisher, message, &names);
+        }
+        self.router.shard_groups = groups;
+        self.counters.mailbox_out_msgs += 1;
+        client.touched_shards |= wanting;
+        self.reached_shards |= wanting;
+    }
+
+    fn on_parcel(&mut self, from: u16, parcel: &Parcel) {
+        self.counters.mailbox_in_msgs += u64::from(parcel.messages);
+        for posted in parcel.iter() {
+            self.router.reach.clear();
+            let delivery = self.router.deliver(&mut self.links, &posted.message);
+            self.count_out(delivery, posted.message.body.len() - 2);
+            while let Some(id) = self.router.exhausted.pop() {
+                self.end_exhausted(None, id);
+            }
+            if self.router.reach.all_slow() {
+                self.tell_slow(from, posted.publisher);
+            }
+        }
+        self.settle_overflowed();
+    }
+
+    /// Tells another shard that its publisher's recipients here are slow, once.
+    fn tell_slow(&mut self, shard: u16, publisher: Token) {
+        let slow: Vec<Token> =
+            self.router.reach.slow.iter().map(|index| self.links.token(*index)).collect();
+        if self.one_moves(&slow) {
+            return;
+        }
+        let known = |told: &&mut (u16, Token, Vec<Token>)| told.0 == shard && told.1 == publisher;
+        if let Some(told) = self.told_slow.iter_mut().find(known) {
+            told.2 = slow;
+            return;
+        }
+        self.told_slow.push((shard, publisher, slow));
+        self.mail.post(shard, Letter::Slow(publisher));
+    }
+
+    /// Tells other shards which of their publishers may go on.
+    pub(super) fn tell_moving(&mut self) {
+        let mut told = std::mem::take(&mut self.told_slow);
+        told.retain(|(shard, publisher, slow)| {
+            let moves = self.one_moves(slow);
+            if moves {
+                self.mail.post(*shard, Letter::Moving(*publisher));
+            }
+            !moves
+        });
+        self.told_slow = told;
+    }
+
+    fn on_slow(&mut self, from: u16, publisher: Token, slow: bool) {
+        if !self.links.is_live(publisher) {
+            return;
+        }
+        if let Some(client) = self.clients[publisher.index as usize].as_deref_mut() {
+            if slow {
+                client.slow_shards |= 1 << from;
+            } else {
+                client.slow_shards &= !(1 << from);
+                self.progress = true;
+            }
+        }
+    }
+
+    fn on_barrier_done(&mut self, from: u16, token: Token) {
+        if !self.links.is_live(token) {
+            return;
+        }
+        let Some(mut client) = self.clients[token.index as usize].take() else { return };
+        let mut done = false;
+        if let Some(Hold::Barrier(waiting)) = client.hold.as_deref_mut() {
+            *waiting &= !(1 << from);
+            done = *waiting == 0;
+        }
+        if done {
+            self.pong(token.index, &mut client);
+        }
+        self.clients[token.index as usize] = Some(client);
+        if done {
+            self.resume(token.index);
+        }
+    }
+}

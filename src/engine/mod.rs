@@ -1,0 +1,283 @@
+//! One shard's core, sans-io: completions in, operations out.
+//!
+//! The engine owns the stages and hands one's result to the next: bytes to a session, what it asks
+//! for to the router, what that queues to the links. It knows no ring and no clock: completions and
+//! the time come in, operations collect in [`Engine::take_ops`].
+//!
+//! Invariant: outside a call, every client in the table has a link in the same slot, and a slot is
+//! freed only when nothing is in flight on its socket.
+
+mod client;
+mod closing;
+mod flow;
+mod input;
+mod letters;
+mod options;
+mod report;
+mod timers;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use ring::{Completion, EndReason, Op, Outcome, Socket, Time, Token};
+
+use crate::close::{CloseReason, ErrorText};
+use crate::mailbox::Mailboxes;
+use crate::outbound::{Link, LinkTable};
+use crate::report::ConnectionReport;
+use crate::router::Router;
+use crate::session::{Client, Phase};
+use crate::stats::Counters;
+use crate::timer::Wheel;
+
+pub use options::{ClientLimits, Control, EngineOptions, Errand, Shared};
+use timers::Timer;
+
+/// Why a connection ends, and what its peer is told.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    reason: CloseReason,
+    error: Option<ErrorText>,
+}
+
+impl From<CloseReason> for End {
+    fn from(reason: CloseReason) -> Self {
+        Self { reason, error: reason.error() }
+    }
+}
+
+/// A subject and perhaps a queue group: what interest is aggregated by.
+type InterestKey = (Box<[u8]>, Option<Box<[u8]>>);
+
+/// See the module's documentation.
+pub struct Engine {
+    options: Arc<EngineOptions>,
+    shared: Arc<Shared>,
+    links: LinkTable,
+    clients: Vec<Option<Box<Client>>>,
+    router: Router,
+    mail: Mailboxes<Control>,
+    errands: std::sync::mpsc::Sender<Errand>,
+    timers: Wheel<(Token, Timer)>,
+    due: Vec<(Token, Timer)>,
+    ops: Vec<(Token, Op)>,
+    /// Clients whose receive found no buffer, in the order in which they get their turn.
+    starved: VecDeque<Token>,
+    /// Clients whose bytes wait because of slow recipients.
+    held: VecDeque<Token>,
+    held_checked_at: Time,
+    /// A recipient that refused bytes took some in this turn.
+    progress: bool,
+    /// Other shards that the current publisher's messages of this turn went to.
+    reached_shards: u64,
+    /// What this shard's clients want, as other shards know it.
+    announced: HashMap<InterestKey, u32, FixedState>,
+    /// Slots of what other shards want.
+    foreign: HashMap<(u16, InterestKey), u32, FixedState>,
+    /// Publishers of other shards that were told that their recipients here are slow.
+    told_slow: Vec<(u16, Token, Vec<Token>)>,
+    closed: VecDeque<ConnectionReport>,
+    closed_clients: Vec<u32>,
+    counters: Counters,
+    latency: crate::hist::Hist,
+    random: fastrand::Rng,
+    seed: u64,
+    now: Time,
+    letters_waiting: bool,
+    ending: bool,
+}
+
+/// Receives that are armed again in one turn after buffers ran out.
+const REARMED_A_TURN: usize = 16;
+
+impl Engine {
+    /// An engine without clients.
+    #[must_use]
+    pub fn new(
+        options: Arc<EngineOptions>,
+        shared: Arc<Shared>,
+        mail: Mailboxes<Control>,
+        errands: std::sync::mpsc::Sender<Errand>,
+        seed: u64,
+        now: Time,
+    ) -> Self {
+        let hasher = || FixedState::with_seed(seed);
+        let mut router = Router::new(options.outbound, seed);
+        router.drop_for_slow = options.drop_for_slow;
+        Self {
+            router,
+            options,
+            shared,
+            links: LinkTable::default(),
+            clients: Vec::new(),
+            mail,
+            errands,
+            timers: Wheel::new(now),
+            due: Vec::new(),
+            ops: Vec::new(),
+            starved: VecDeque::new(),
+            held: VecDeque::new(),
+            held_checked_at: now,
+            progress: false,
+            reached_shards: 0,
+            announced: HashMap::with_hasher(hasher()),
+            foreign: HashMap::with_hasher(hasher()),
+            told_slow: Vec::new(),
+            closed: VecDeque::new(),
+            closed_clients: Vec::new(),
+            counters: Counters::default(),
+            latency: crate::hist::Hist::new(),
+            random: fastrand::Rng::with_seed(seed.rotate_left(17)),
+            seed,
+            now,
+            letters_waiting: false,
+            ending: false,
+        }
+    }
+
+    /// A turn begins.
+    pub fn begin_turn(&mut self, now: Time) {
+        self.now = now;
+        self.counters.turns += 1;
+    }
+
+    /// Serves a connection from now on.
+    pub fn adopt(&mut self, socket: Socket, peer: SocketAddr) {
+        let zero_copy = !peer.ip().is_loopback();
+        let token = self.links.insert(Link::new(socket, self.now, zero_copy));
+        let index = token.index as usize;
+        if self.clients.len() <= index {
+            self.clients.resize_with(index + 1, || None);
+        }
+        let auth = self.options.auth.required();
+        let phase = if auth { Phase::Greeted } else { Phase::Open };
+        // Relaxed: numbers need only be distinct.
+        let cid = self.shared.next_cid.fetch_add(1, Ordering::Relaxed);
+        let open = self.shared.clients.fetch_add(1, Ordering::Relaxed);
+        self.clients[index] = Some(Box::new(Client::new(cid, peer, self.now, phase)));
+        self.counters.total_connections += 1;
+        tracing::debug!("{peer} - cid:{cid} - Client connection created");
+        self.send_info(token.index, None);
+        if open >= self.options.limits.max_connections {
+            tracing::error!("{peer} - cid:{cid} - maximum connections exceeded");
+            self.close(token.index, CloseReason::MaxConnectionsExceeded.into());
+            return;
+        }
+        if auth {
+            self.timers.schedule(self.now + self.options.auth_timeout, (token, Timer::Login));
+        }
+        self.schedule_ping(token, self.options.ping_interval);
+        self.arm(token.index);
+    }
+
+    /// Something that was pushed has come back.
+    pub fn complete(&mut self, completion: Completion) {
+        let Completion { token, outcome } = completion;
+        match outcome {
+            Outcome::Received { bytes } => self.received(token, &bytes),
+            Outcome::ReceiveEnded { reason } => self.receive_ended(token, reason),
+            Outcome::Sent { batch, bytes, error, copied } => {
+                self.sent(token, batch, bytes, error, copied);
+            }
+            Outcome::Accepted { .. }
+            | Outcome::AcceptEnded { .. }
+            | Outcome::Connected { .. }
+            | Outcome::ConnectFailed { .. } => {}
+        }
+    }
+
+    /// The turn's work is done: what it queued leaves, and who may go on goes on.
+    pub fn end_turn(&mut self) {
+        self.expire();
+        self.settle_overflowed();
+        self.release_held();
+        self.rearm_starved();
+        self.flush();
+        self.letters_waiting = self.mail.flush();
+    }
+
+    /// The operations that the turn asked for; the vector keeps its memory here.
+    pub fn take_ops(&mut self) -> &mut Vec<(Token, Op)> {
+        &mut self.ops
+    }
+
+    /// How long the next turn may wait.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        /// How often held publishers and stalled recipients are looked at.
+        const HELD_TICK: Duration = Duration::from_millis(10);
+        /// Nothing is so far away that a turn now and then would hurt.
+        const LONGEST: Duration = Duration::from_secs(60);
+        if !self.starved.is_empty() || self.letters_waiting {
+            return Duration::ZERO;
+        }
+        let timer = self.timers.next_deadline().map_or(LONGEST, |at| at - self.now);
+        let tick = !self.held.is_empty() || !self.told_slow.is_empty();
+        timer.min(if tick { HELD_TICK } else { LONGEST })
+    }
+
+    /// Whether the shard was told to end, and has.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ending && self.links.is_empty()
+    }
+
+    /// Counts how long a delivery took, from the upper bound of its arrival on.
+    pub fn record_latency(&mut self, span: Duration, sends: u64) {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        self.latency.record_n(nanos, sends);
+    }
+
+    /// What is counted; the shard adds what it sees itself.
+    pub fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    /// Arms the receive of a client that may receive and does not.
+    fn arm(&mut self, index: u32) {
+        let token = self.links.token(index);
+        if let Some(link) = self.links.at_mut(index)
+            && !link.receiving
+        {
+            link.receiving = true;
+            self.ops.push((token, Op::Receive { socket: link.socket }));
+        }
+    }
+
+    fn receive_ended(&mut self, token: Token, reason: EndReason) {
+        let Some(link) = self.links.get_mut(token) else { return };
+        link.receiving = false;
+        link.cancelling = false;
+        if link.closing != crate::outbound::Closing::No {
+            self.advance_closing(token.index, matches!(reason, EndReason::Eof | EndReason::Error(_)));
+            return;
+        }
+        match reason {
+            EndReason::Eof => self.close(token.index, CloseReason::ClientClosed.into()),
+            EndReason::Error(_) => self.close(token.index, CloseReason::ReadError.into()),
+            EndReason::NoBuffers => self.starved.push_back(token),
+            EndReason::Cancelled | EndReason::Rearm => self.arm_unless_held(token.index),
+        }
+    }
+
+    fn arm_unless_held(&mut self, index: u32) {
+        let free = |client: &Client| client.hold.is_none();
+        if self.clients[index as usize].as_deref().is_some_and(free) {
+            self.arm(index);
+        }
+    }
+
+    fn rearm_starved(&mut self) {
+        for _ in 0..self.starved.len().min(REARMED_A_TURN) {
+            if let Some(token) = self.starved.pop_front()
+                && self.links.is_live(token)
+            {
+                self.arm_unless_held(token.index);
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What an engine is told from outside, and what it asks of the control thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::time::Duration;
+
+use ring::Token;
+
+use crate::auth::{Authenticator, HashJob, Identity};
+use crate::outbound::OutboundLimits;
+use crate::proto::info::InfoTemplate;
+use crate::report::{ReportRequest, ShardReport};
+
+/// What clients may do.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLimits {
+    /// Bytes of headers and payload of one message.
+    pub max_payload: u32,
+    /// Bytes of a control line's arguments.
+    pub max_control_line: usize,
+    /// Clients of the whole server.
+    pub max_connections: usize,
+    /// Subscriptions of one client; 0 for any number.
+    pub max_subscriptions: usize,
+    /// Tokens of a subscription's subject; 0 for any number.
+    pub max_sub_tokens: usize,
+}
+
+/// An engine's share of the options.
+pub struct EngineOptions {
+    /// What clients may do.
+    pub limits: ClientLimits,
+    /// What may wait for one client.
+    pub outbound: OutboundLimits,
+    /// What may wait for all clients of the server, in bytes.
+    pub max_pending_total: usize,
+    /// Between PINGs.
+    pub ping_interval: Duration,
+    /// PINGs without an answer after which a client is stale.
+    pub ping_max: u32,
+    /// Who may log in.
+    pub auth: Arc<Authenticator>,
+    /// How long a client may take to log in.
+    pub auth_timeout: Duration,
+    /// Whether messages may have headers.
+    pub headers: bool,
+    /// What clients are told about the server.
+    pub info: InfoTemplate,
+    /// Messages for slow recipients are dropped, publishers never wait (`no_fast_producer_stall`).
+    pub drop_for_slow: bool,
+    /// Closed connections that are remembered for monitoring.
+    pub max_closed: usize,
+    /// Whether subscriptions' match results are cached.
+    pub sublist_cache: bool,
+}
+
+/// What all shards of a server count together.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// The next client's number.
+    pub next_cid: AtomicU64,
+    /// Clients that are connected.
+    pub clients: AtomicUsize,
+    /// Bytes that wait for clients.
+    pub pending_bytes: AtomicUsize,
+}
+
+/// What the control thread says to a shard.
+pub enum Control {
+    /// The verdict on a client's password; `None` refuses it.
+    Verdict {
+        /// The client.
+        token: Token,
+        /// Who it is.
+        identity: Option<Identity>,
+    },
+    /// Answer with a report.
+    Report {
+        /// What is asked for.
+        request: ReportRequest,
+        /// Where the answer goes.
+        answer: Box<dyn FnOnce(ShardReport) + Send>,
+    },
+    /// These options hold from now on.
+    Options {
+        /// The options.
+        options: Arc<EngineOptions>,
+        /// Log-ins are judged again.
+        recheck: bool,
+        /// Clients that understand it are sent the new INFO.
+        announce: bool,
+    },
+    /// Close so many clients, because the server shuts down.
+    CloseSome(usize),
+    /// Close all clients, and end.
+    End,
+}
+
+/// What a shard asks of the control thread.
+pub enum Errand {
+    /// Hash this client's password.
+    Hash {
+        /// The shard that asks.
+        shard: u16,
+        /// The client.
+        token: Token,
+        /// The work.
+        job: HashJob,
+    },
+}

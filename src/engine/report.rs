@@ -1,0 +1,131 @@
+//! What monitoring asks for.
+
+use crate::hist::Hist;
+use crate::outbound::Link;
+use crate::report::{
+    ConnectionKind, ConnectionReport, ReportRequest, ShardReport, Slots, Stage, SublistStats,
+    SubscriptionReport,
+};
+use crate::router::Router;
+use crate::session::Client;
+use crate::sublist::{Owner, Subscription};
+
+use super::Engine;
+
+impl Engine {
+    pub(super) fn report(&self, request: &ReportRequest) -> ShardReport {
+        let pages = |slots: &Slots| slots.from as usize..slots.to as usize;
+        let mut counters = self.counters;
+        (counters.in_client_msgs, counters.in_client_bytes) = (counters.in_msgs, counters.in_bytes);
+        (counters.out_client_msgs, counters.out_client_bytes) =
+            (counters.out_msgs, counters.out_bytes);
+        ShardReport {
+            shard: self.mail.shard,
+            counters,
+            connections_open: self.links.len() as u64,
+            routes_open: 0,
+            leafs_open: 0,
+            subscriptions_open: self.router.subscriptions.len() as u64,
+            pending_bytes: self.links.iter().map(|(_, l)| l.queue.pending_bytes() as u64).sum(),
+            held_publishers: self.held.len() as u64,
+            sublist: self.sublist_stats(),
+            connection_slots: slots(self.clients.len()),
+            connections: request.connections.as_ref().map_or_else(Vec::new, |asked| {
+                pages(asked).filter_map(|index| self.connection_at(index)).collect()
+            }),
+            closed_slots: slots(self.closed.len()),
+            closed: request.closed.as_ref().map_or_else(Vec::new, |asked| {
+                pages(asked).map_while(|at| self.closed.get(at).cloned()).collect()
+            }),
+            subscription_slots: slots(self.router.subscriptions.capacity()),
+            subscriptions: request.subscriptions.as_ref().map_or_else(Vec::new, |asked| {
+                pages(asked).filter_map(|id| self.subscription_at(id)).collect()
+            }),
+            latency: if request.latency { self.latencies() } else { Vec::new() },
+        }
+    }
+
+    fn latencies(&self) -> Vec<(Stage, Hist)> {
+        vec![(Stage::Delivery, self.latency.clone())]
+    }
+
+    fn sublist_stats(&self) -> SublistStats {
+        let stats = self.router.sublist.stats();
+        SublistStats {
+            subscriptions: stats.num_subscriptions,
+            cache_entries: stats.num_cache,
+            inserts: stats.num_inserts,
+            removes: stats.num_removes,
+            matches: stats.num_matches,
+            cache_hits: stats.cache_hits,
+            fanout_max: stats.max_fanout,
+            fanout_total: stats.total_fanout,
+        }
+    }
+
+    fn connection_at(&self, index: usize) -> Option<ConnectionReport> {
+        let client = self.clients.get(index)?.as_deref()?;
+        let link = self.links.at(slots(index))?;
+        Some(connection(client, link, &self.router))
+    }
+
+    fn subscription_at(&self, id: usize) -> Option<SubscriptionReport> {
+        let subscription = self.router.subscriptions.get(id)?;
+        let Owner::Client(index) = subscription.owner else { return None };
+        let cid = self.clients.get(index as usize)?.as_ref()?.cid;
+        Some(subscription_report(subscription, cid))
+    }
+}
+
+fn slots(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn subscription_report(subscription: &Subscription, cid: u64) -> SubscriptionReport {
+    SubscriptionReport {
+        account: "$G".to_owned(),
+        subject: text(&subscription.subject),
+        queue: text(subscription.queue.as_deref().unwrap_or_default()),
+        sid: text(&subscription.sid),
+        msgs: subscription.delivered,
+        max: subscription.max,
+        cid,
+    }
+}
+
+/// What is told of one connection.
+pub(super) fn connection(client: &Client, link: &Link, router: &Router) -> ConnectionReport {
+    let about = client.about.as_deref();
+    let said = |field: fn(&crate::session::About) -> &str| {
+        about.map_or_else(String::new, |about| field(about).to_owned())
+    };
+    let reports = |id: &u32| {
+        Some(subscription_report(router.subscriptions.get(*id as usize)?, client.cid))
+    };
+    ConnectionReport {
+        cid: client.cid,
+        kind: ConnectionKind::Client,
+        peer: client.peer,
+        start: client.start,
+        last_activity: client.active_at,
+        end: None,
+        rtt: client.pings.rtt,
+        pending_bytes: link.queue.pending_bytes() as u64,
+        in_msgs: client.in_msgs,
+        out_msgs: link.out_msgs,
+        in_bytes: client.in_bytes,
+        out_bytes: link.out_bytes,
+        stalls: client.stalls,
+        subscriptions: slots(client.sids.len()),
+        name: said(|about| &about.name),
+        lang: said(|about| &about.lang),
+        version: said(|about| &about.version),
+        authorized_user: said(|about| &about.user),
+        account: "$G".to_owned(),
+        closed_subscriptions: client.sids.ids().iter().filter_map(reports).collect(),
+    }
+}

@@ -1,0 +1,126 @@
+//! What is due when.
+//!
+//! Timers are not cancelled: when one is due, it is looked at whether it still means something.
+
+use std::time::Duration;
+
+use ring::Token;
+
+use crate::close::CloseReason;
+use crate::outbound::Closing;
+use crate::proto::encode;
+use crate::session::Phase;
+
+use super::{End, Engine};
+
+/// The first PING comes this soon after CONNECT, and measures the round trip.
+const FIRST_PING: Duration = Duration::from_secs(2);
+/// How long a connection that is being closed may still be read from.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// The log-in must be done.
+    Login,
+    /// A PING is to be sent.
+    Ping,
+    /// The PING that follows CONNECT is to be sent.
+    FirstPing,
+    /// Bytes must have left.
+    Write,
+    /// The peer has had its time to read what was sent last.
+    Linger,
+}
+
+impl Engine {
+    /// Looks at everything that is due.
+    pub(super) fn expire(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.advance(self.now, &mut due);
+        for (token, timer) in due.drain(..) {
+            if self.links.is_live(token) {
+                match timer {
+                    Timer::Login => self.login_due(token),
+                    Timer::Ping => self.ping_due(token, false),
+                    Timer::FirstPing => self.ping_due(token, true),
+                    Timer::Write => self.write_due(token),
+                    Timer::Linger => self.linger_due(token),
+                }
+            }
+        }
+        self.due = due;
+    }
+
+    pub(super) fn schedule_ping(&mut self, token: Token, after: Duration) {
+        self.timers.schedule(self.now + after, (token, Timer::Ping));
+    }
+
+    /// Schedules the PING after CONNECT, spread so that those who came together are not asked
+    /// together.
+    pub(super) fn schedule_first_ping(&mut self, token: Token) {
+        let soonest = FIRST_PING.min(self.options.ping_interval);
+        let spread = soonest.mul_f64(self.random.f64() * 0.2);
+        self.timers.schedule(self.now + soonest + spread, (token, Timer::FirstPing));
+    }
+
+    fn login_due(&mut self, token: Token) {
+        let waits = |phase| phase == Phase::Greeted || phase == Phase::Verifying;
+        if self.clients[token.index as usize].as_ref().is_some_and(|c| waits(c.phase)) {
+            self.close(token.index, CloseReason::AuthenticationTimeout.into());
+        }
+    }
+
+    fn ping_due(&mut self, token: Token, after_connect: bool) {
+        let interval = self.options.ping_interval;
+        let Some(client) = self.clients[token.index as usize].as_mut() else { return };
+        let pings = &client.pings;
+        let first = pings.sent_at == ring::Time::ZERO;
+        if first && pings.first_scheduled != after_connect {
+            // CONNECT came meanwhile, and with it a timer of its own.
+            return;
+        }
+        // Who was heard of need not be asked, but for the first time, which measures the round trip.
+        if !first && self.now - client.heard_at < interval {
+            client.pings.outstanding = 0;
+            return self.schedule_ping(token, interval);
+        }
+        // A held client is not read from: its silence is ours.
+        if client.hold.is_none() && pings.outstanding + 1 > self.options.ping_max {
+            self.counters.stale_clients += 1;
+            return self.close(token.index, CloseReason::StaleConnection.into());
+        }
+        client.pings.outstanding += 1;
+        client.pings.sent_at = self.now;
+        self.say(token.index, encode::PING);
+        self.schedule_ping(token, interval);
+    }
+
+    fn write_due(&mut self, token: Token) {
+        let Some(link) = self.links.get_mut(token) else { return };
+        link.timed = false;
+        if link.queue.pending_bytes() == 0 || !link.refused {
+            return;
+        }
+        let waited = self.now - link.progress_at;
+        let deadline = self.options.outbound.write_deadline;
+        if waited >= deadline {
+            self.close_slow(token.index, CloseReason::SlowConsumerWriteDeadline);
+        } else {
+            link.timed = true;
+            self.timers.schedule(self.now + (deadline - waited), (token, Timer::Write));
+        }
+    }
+
+    fn linger_due(&mut self, token: Token) {
+        if self.links.get_mut(token).is_some_and(|link| link.closing != Closing::No) {
+            self.cut(token.index);
+        }
+    }
+
+    /// Closes a client that does not take what waits for it.
+    pub(super) fn close_slow(&mut self, index: u32, reason: CloseReason) {
+        self.counters.slow_consumers_clients += 1;
+        self.close(index, End { reason, error: None });
+    }
+}
