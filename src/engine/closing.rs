@@ -104,6 +104,7 @@ impl Engine {
         }
         if link.closing == Closing::Ending && !link.sending && !link.receiving {
             link.queue.discard(pool);
+            self.pending_change += link.count_bytes();
             self.ops.push((token, Op::Close { socket: link.socket }));
             self.links.remove(index);
         }

@@ -126,8 +126,7 @@ impl Engine {
             link.progress_at = now;
         }
         link.queue.settle(pool, batch, bytes);
-        // Relaxed: a bound, not an order.
-        self.shared.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.pending_change += link.count_bytes();
         self.counters.sends += 1;
         if error.is_some() {
             link.queue.discard(pool);
@@ -155,12 +154,18 @@ impl Engine {
             self.flush_link(*index);
         }
         self.links.restore_dirty(dirty);
+        let change = std::mem::take(&mut self.pending_change);
+        if change != 0 {
+            // Relaxed: a bound, not an order. Adding a negative number wraps around to less.
+            self.shared.pending_bytes.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+        }
     }
 
     fn flush_link(&mut self, index: u32) {
         let token = self.links.token(index);
         let Some((link, pool)) = self.links.with_pool(index) else { return };
         link.dirty = false;
+        self.pending_change += link.count_bytes();
         if link.sending || link.closing == Closing::Ending {
             return;
         }

@@ -72,6 +72,8 @@ pub struct Engine {
     held_checked_at: Time,
     /// A recipient that refused bytes took some in this turn.
     progress: bool,
+    /// What this turn changed of the bytes that wait in the whole server.
+    pending_change: isize,
     /// Other shards that the current publisher's messages of this turn went to.
     reached_shards: u64,
     /// What this shard's clients want, as other shards know it.
@@ -125,6 +127,7 @@ impl Engine {
             held: VecDeque::new(),
             held_checked_at: now,
             progress: false,
+            pending_change: 0,
             reached_shards: 0,
             announced: HashMap::with_hasher(hasher()),
             foreign: HashMap::with_hasher(hasher()),

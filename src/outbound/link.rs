@@ -59,6 +59,8 @@ pub struct Link {
     pub socket: Socket,
     /// What waits to leave.
     pub queue: Queue,
+    /// What of `queue` the server's sum of waiting bytes has been told.
+    pub counted_bytes: usize,
     /// Since when no byte left, while some wait.
     pub progress_at: Time,
     /// Messages handed to the queue.
@@ -92,6 +94,7 @@ impl Link {
         Self {
             socket,
             queue: Queue::default(),
+            counted_bytes: 0,
             progress_at: now,
             out_msgs: 0,
             out_bytes: 0,
@@ -105,6 +108,13 @@ impl Link {
             timed: false,
             zero_copy,
         }
+    }
+
+    /// By how much the waiting bytes have changed since they were counted last.
+    pub fn count_bytes(&mut self) -> isize {
+        let now = self.queue.pending_bytes();
+        let before = std::mem::replace(&mut self.counted_bytes, now);
+        now.cast_signed().wrapping_sub(before.cast_signed())
     }
 
     /// Whether the recipient does not keep up: its socket refuses bytes while much is queued.
