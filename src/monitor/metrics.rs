@@ -126,7 +126,7 @@ impl Scrape<'_> {
 
     /// What each shard counts and holds.
     fn shards(&self, text: &mut Text) {
-        let gauges: [(&str, &str, fn(&ShardReport) -> u64); 4] = [
+        let gauges: [(&str, &str, Gauge); 4] = [
             ("ringmesh_connections", "Open client connections.", |r| r.connections_open),
             ("ringmesh_subscriptions", "Subscriptions of clients.", |r| r.subscriptions_open),
             ("ringmesh_pending_bytes", "Bytes queued for connections.", |r| r.pending_bytes),
@@ -164,6 +164,9 @@ impl Scrape<'_> {
         }
     }
 }
+
+/// A number of a shard's.
+type Gauge = fn(&ShardReport) -> u64;
 
 fn counter_names() -> Vec<(&'static str, &'static str)> {
     let mut names = Vec::new();
