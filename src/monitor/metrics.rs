@@ -38,6 +38,8 @@ impl Scrape<'_> {
         self.endpoint(&mut text, "gnatsd_varz", self.varz);
         self.endpoint(&mut text, "gnatsd_subsz", &subsz);
         self.connz(&mut text);
+        let routes: u64 = self.reports.iter().map(|report| report.routes_open).sum();
+        self.gauge(&mut text, "gnatsd_routez_num_routes", "num_routes", &routes);
         self.healthz(&mut text);
         self.shards(&mut text);
         self.latencies(&mut text);

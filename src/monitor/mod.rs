@@ -92,3 +92,6 @@ const LIST_MAX: usize = 16_384;
 
 /// The account of everybody, where nothing is said of accounts.
 const GLOBAL_ACCOUNT: &str = "$G";
+
+#[cfg(test)]
+mod tests;
