@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -107,26 +107,35 @@ impl Logging {
         self.tell(Message::Reconfigure(Box::new(options)));
     }
 
-    /// Waits until what was logged before is written, at most a second: call it before the process
-    /// exits.
-    pub fn flush(&self) {
+    /// Waits until what was logged before is written, at most two seconds: call it before the process
+    /// exits. False when it was not written: the disk or the terminal hangs.
+    pub fn flush(&self) -> bool {
         let (done, wait) = sync_channel(1);
-        self.tell(Message::Flush(done));
-        // After a second the disk hangs, and waiting helps nobody.
-        let _ = wait.recv_timeout(Duration::from_secs(1));
+        self.tell(Message::Flush(done)) && wait.recv_timeout(PATIENCE).is_ok()
     }
 
-    /// The control thread may wait for room, which the writer makes soon.
-    fn tell(&self, message: Message) {
-        // The writer ends only with this.
-        let _ = self.sender.send(message);
+    /// The control thread may wait for room, but not for ever.
+    fn tell(&self, message: Message) -> bool {
+        let mut message = message;
+        for _ in 0..PATIENCE.as_millis() {
+            match self.sender.try_send(message) {
+                Ok(()) => return true,
+                Err(TrySendError::Full(back)) => message = back,
+                Err(TrySendError::Disconnected(_)) => return false,
+            }
+            thread::park_timeout(Duration::from_millis(1));
+        }
+        false
     }
 }
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        self.tell(Message::End);
-        if let Some(writer) = self.writer.take() {
+        // A writer that hangs is left behind, so that the process can end.
+        if self.flush()
+            && self.tell(Message::End)
+            && let Some(writer) = self.writer.take()
+        {
             // Its panic was reported when it happened.
             let _ = writer.join();
         }
@@ -508,6 +517,9 @@ impl Output {
     }
 }
 
+/// How long the control thread waits for the writer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Lines that may wait for the writer: a few MB at most in practice, 64 MB at worst.
 const LINES_MAX: usize = 4096;
 
@@ -629,11 +641,11 @@ mod tests {
         let (logging, layer) = Logging::start(options).unwrap();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             info!("before");
-            logging.flush();
+            assert!(logging.flush());
             fs::rename(&path, &moved).unwrap();
             logging.reopen();
             info!("after");
-            logging.flush();
+            assert!(logging.flush());
         });
         assert!(fs::read_to_string(&moved).unwrap().ends_with("[INF] before\n"));
         let text = fs::read_to_string(&path).unwrap();

@@ -40,6 +40,8 @@ pub struct MonitorLimits {
     pub walks_max: usize,
     /// How long a request's head may take to come, and a connection may be idle.
     pub head_timeout: Duration,
+    /// How long the shards may take to answer a request.
+    pub answer_timeout: Duration,
     /// How long a connection may live; it ends after the request that is being answered.
     pub connection_life: Duration,
 }
@@ -50,6 +52,7 @@ impl Default for MonitorLimits {
             connections_max: 64,
             walks_max: 2,
             head_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(10),
             connection_life: Duration::from_secs(600),
         }
     }
@@ -131,7 +134,8 @@ impl<S: Source> Monitor<S> {
         };
         *self.requests.borrow_mut().entry(endpoint.path()).or_default() += 1;
         let query = Query::parse(request.uri().query().unwrap_or(""));
-        response(self.answer(endpoint, &query, &facts).await)
+        let answer = self.answer(endpoint, &query, &facts);
+        response(timeout(self.limits.answer_timeout, answer).await.unwrap_or_else(|_| timed_out()))
     }
 
     async fn answer(&self, endpoint: Endpoint, query: &Query, facts: &ServerFacts) -> Answer {
@@ -284,6 +288,11 @@ fn not_found() -> Response<Full<Bytes>> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// The answer when a shard hangs.
+fn timed_out() -> Answer {
+    Answer { status: 503, kind: Kind::Text, body: "the shards did not answer in time".into() }
 }
 
 fn response(answer: Answer) -> Response<Full<Bytes>> {

@@ -129,6 +129,17 @@ const PAIRS_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_is_answered(text in ".{0,200}", hex in "[a-z=&%0-9+;-]{0,100}") {
+            for text in [text, hex] {
+                let query = Query::parse(&format!("a={text}"));
+                let _ = (query.boolean("a"), query.int("a"), query.uint("a"));
+            }
+        }
+    }
 
     #[test]
     fn a_value_is_decoded_and_the_first_one_counts() {

@@ -26,6 +26,7 @@ use crate::stats::Counters;
 struct StillServer {
     facts: ServerFacts,
     unready: Option<String>,
+    hangs: bool,
     shards: Vec<ShardReport>,
     asked: Arc<Mutex<Vec<ReportRequest>>>,
 }
@@ -44,6 +45,9 @@ impl Source for StillServer {
     }
 
     async fn reports(&self, request: ReportRequest) -> Vec<ShardReport> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
         self.asked.lock().unwrap().push(request.clone());
         let reports = self.shards.iter().map(|shard| ShardReport {
             connection_slots: slots_of(&shard.connections),
@@ -155,7 +159,7 @@ fn subscription(cid: u64, subject: &str) -> SubscriptionReport {
 
 fn server(shards: Vec<ShardReport>) -> StillServer {
     let asked = Arc::default();
-    StillServer { facts: facts(), unready: None, shards, asked }
+    StillServer { facts: facts(), unready: None, hangs: false, shards, asked }
 }
 
 /// A monitor on a thread of its own; it ends when this is dropped.
@@ -409,7 +413,7 @@ impl Peer {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("peer.conf");
         std::fs::write(&config, PEER_CONFIG).unwrap();
-        let process = Command::new(program)
+        let mut process = Command::new(program)
             .arg("-c")
             .arg(&config)
             .arg("--ports_file_dir")
@@ -417,7 +421,7 @@ impl Peer {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let ports = await_ports(directory.path(), process.id());
+        let ports = await_ports(directory.path(), &mut process);
         let url = |kind: &str, scheme: &str| {
             let url = ports[kind][0].as_str().unwrap().strip_prefix(scheme).unwrap();
             url.parse::<SocketAddr>().unwrap()
@@ -463,9 +467,10 @@ fn peer_program() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|p| p.join("nats-server")).find(|p| p.is_file())
 }
 
-fn await_ports(directory: &Path, pid: u32) -> serde_json::Value {
-    let path = directory.join(format!("nats-server_{pid}.ports"));
+fn await_ports(directory: &Path, process: &mut Child) -> serde_json::Value {
+    let path = directory.join(format!("nats-server_{}.ports", process.id()));
     loop {
+        assert!(process.try_wait().unwrap().is_none(), "the peer has ended");
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         if let Ok(ports) = serde_json::from_str(&text) {
             return ports;
@@ -480,13 +485,17 @@ fn client(address: SocketAddr, commands: &str) -> TcpStream {
     let connect =
         r#"{"verbose":false,"name":"n<1>","lang":"rust","version":"1.0","user":"al","pass":"pw"}"#;
     write!(stream, "CONNECT {connect}\r\n{commands}PING\r\n").unwrap();
+    read_until(&mut stream, b"PONG\r\n");
+    stream
+}
+
+fn read_until(stream: &mut TcpStream, end: &[u8]) {
     let mut seen = Vec::new();
-    while !seen.ends_with(b"PONG\r\n") {
+    while !seen.ends_with(end) {
         let mut byte = [0];
         stream.read_exact(&mut byte).unwrap();
         seen.extend(byte);
     }
-    stream
 }
 
 fn client_that_leaves(address: SocketAddr) -> TcpStream {
@@ -749,17 +758,55 @@ fn a_request_that_is_too_long_or_too_slow_ends() {
 }
 
 #[test]
+fn a_shard_that_hangs_does_not_hang_the_monitor() {
+    let limits =
+        MonitorLimits { answer_timeout: Duration::from_millis(20), ..MonitorLimits::default() };
+    let running = Running::with_limits(StillServer { hangs: true, ..two_shards() }, limits);
+    for path in ["/varz", "/connz", "/subsz", "/connz", "/metrics", "/latencyz"] {
+        assert_eq!(running.get(path).status, "HTTP/1.1 503 Service Unavailable", "{path}");
+    }
+    assert_eq!(running.get("/healthz").status, "HTTP/1.1 200 OK");
+}
+
+#[test]
 fn a_connection_beyond_the_bound_waits_for_one_to_end() {
     let limits = MonitorLimits { connections_max: 1, ..MonitorLimits::default() };
     let running = Running::with_limits(two_shards(), limits);
     let mut first = TcpStream::connect(running.address).unwrap();
     first.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    first.read_exact(&mut [0; 17]).unwrap();
+    read_until(&mut first, b"}");
     let mut second = TcpStream::connect(running.address).unwrap();
     second.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    // While the first is answered twice more, the second could be.
+    for _ in 0..2 {
+        first.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        read_until(&mut first, b"}");
+    }
     second.set_nonblocking(true).unwrap();
     assert!(second.read(&mut [0]).is_err(), "the second is not answered beside the first");
     second.set_nonblocking(false).unwrap();
     drop(first);
-    second.read_exact(&mut [0; 17]).unwrap();
+    read_until(&mut second, b"}");
+}
+
+#[test]
+fn the_monitor_runs_on_the_control_threads_runtime() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (done, asked) = oneshot::channel::<()>();
+    let asker = thread::spawn(move || {
+        // Whatever becomes of the question, the monitor ends after it.
+        let _done = done;
+        get(address, "/connz").status
+    });
+    tokio_uring::start(async {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let monitor = Monitor::new(two_shards(), MonitorLimits::default());
+        tokio::select! {
+            () = monitor.serve(listener) => {}
+            _ = asked => {}
+        }
+    });
+    assert_eq!(asker.join().unwrap(), "HTTP/1.1 200 OK");
 }
