@@ -21,9 +21,39 @@ pub(super) struct ProcessFacts {
     pub(super) cores: u64,
 }
 
-/// The answer, in the peer's order. `ringmesh` is our own addition.
+/// The answer, in the peer's order.
 #[derive(Debug, Serialize)]
 pub(super) struct Varz<'a> {
+    #[serde(flatten)]
+    settings: Settings<'a>,
+    start: String,
+    now: String,
+    uptime: String,
+    mem: u64,
+    cores: u64,
+    gomaxprocs: u16,
+    cpu: Float,
+    #[serde(flatten)]
+    traffic: Traffic,
+    http_req_stats: &'a RequestCounts,
+    config_load_time: String,
+    config_digest: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tags: &'a [String],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    feature_flags: &'a BTreeMap<String, bool>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    system_account: &'a str,
+    slow_consumer_stats: ByKind,
+    stale_connection_stats: ByKind,
+    disk_io_wait_stats: DiskWaits,
+}
+
+/// Who the server is and how it is configured. `ringmesh` is our own addition.
+#[derive(Debug, Serialize)]
+struct Settings<'a> {
     server_id: &'a str,
     server_name: &'a str,
     version: &'a str,
@@ -59,13 +89,11 @@ pub(super) struct Varz<'a> {
     jetstream: Off,
     tls_timeout: Float,
     write_deadline: u64,
-    start: String,
-    now: String,
-    uptime: String,
-    mem: u64,
-    cores: u64,
-    gomaxprocs: u16,
-    cpu: Float,
+}
+
+/// What passes through the server.
+#[derive(Debug, Serialize)]
+struct Traffic {
     connections: u64,
     total_connections: u64,
     routes: u64,
@@ -83,20 +111,6 @@ pub(super) struct Varz<'a> {
     stale_connections: u64,
     stalled_clients: u64,
     subscriptions: u64,
-    http_req_stats: &'a RequestCounts,
-    config_load_time: String,
-    config_digest: &'a str,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    tags: &'a [String],
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: &'a BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    feature_flags: &'a BTreeMap<String, bool>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    system_account: &'a str,
-    slow_consumer_stats: ByKind,
-    stale_connection_stats: ByKind,
-    disk_io_wait_stats: DiskWaits,
 }
 
 /// A part of the server that is not configured.
@@ -131,7 +145,32 @@ impl<'a> Varz<'a> {
         now: Time,
     ) -> Self {
         let counters = merged(reports);
-        let sum = |of: fn(&ShardReport) -> u64| reports.iter().map(of).sum::<u64>();
+        Self {
+            settings: Settings::new(facts),
+            start: time(facts.start),
+            now: time(now),
+            uptime: uptime(now.since(facts.start)),
+            mem: process.resident_bytes,
+            cores: process.cores,
+            gomaxprocs: facts.shards,
+            cpu: Float(process.cpu_percent),
+            traffic: Traffic::new(&counters, reports),
+            http_req_stats: requests,
+            config_load_time: time(facts.config_load_time),
+            config_digest: &facts.config_digest,
+            tags: &facts.tags,
+            metadata: &facts.metadata,
+            feature_flags: &facts.feature_flags,
+            system_account: &facts.system_account,
+            slow_consumer_stats: slow_consumers_by_kind(&counters),
+            stale_connection_stats: stale_by_kind(&counters),
+            disk_io_wait_stats: DiskWaits::default(),
+        }
+    }
+}
+
+impl<'a> Settings<'a> {
+    fn new(facts: &'a ServerFacts) -> Self {
         Self {
             server_id: &facts.server_id,
             server_name: &facts.server_name,
@@ -164,13 +203,14 @@ impl<'a> Varz<'a> {
             jetstream: Off {},
             tls_timeout: Float(facts.tls_timeout),
             write_deadline: nanos(facts.write_deadline),
-            start: time(facts.start),
-            now: time(now),
-            uptime: uptime(now.since(facts.start)),
-            mem: process.resident_bytes,
-            cores: process.cores,
-            gomaxprocs: facts.shards,
-            cpu: Float(process.cpu_percent),
+        }
+    }
+}
+
+impl Traffic {
+    fn new(counters: &Counters, reports: &[ShardReport]) -> Self {
+        let sum = |of: fn(&ShardReport) -> u64| reports.iter().map(of).sum::<u64>();
+        Self {
             connections: sum(|report| report.connections_open),
             total_connections: counters.total_connections,
             routes: sum(|report| report.routes_open),
@@ -188,16 +228,6 @@ impl<'a> Varz<'a> {
             stale_connections: counters.stale_connections(),
             stalled_clients: counters.stalled_clients,
             subscriptions: sum(|report| report.subscriptions_open),
-            http_req_stats: requests,
-            config_load_time: time(facts.config_load_time),
-            config_digest: &facts.config_digest,
-            tags: &facts.tags,
-            metadata: &facts.metadata,
-            feature_flags: &facts.feature_flags,
-            system_account: &facts.system_account,
-            slow_consumer_stats: slow_consumers_by_kind(&counters),
-            stale_connection_stats: stale_by_kind(&counters),
-            disk_io_wait_stats: DiskWaits::default(),
         }
     }
 }
