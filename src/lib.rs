@@ -31,7 +31,9 @@ pub mod mailbox;
 pub mod shard;
 
 pub mod config;
+pub mod files;
 pub mod logging;
 pub mod monitor;
+pub mod signals;
 
 pub mod server;

@@ -4,6 +4,7 @@
 //! slab that holds them, and asks again until [`ShardReport::connection_slots`] is reached. A
 //! connection keeps its slot as long as it lives, so nothing is seen twice.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -157,6 +158,79 @@ impl ConnectionKind {
     }
 }
 
+/// What is known of the server and changes at most with its configuration.
+///
+/// The names and the order are those of `/varz`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServerFacts {
+    /// The server's public nkey.
+    pub server_id: String,
+    /// Its name; the id when none is configured.
+    pub server_name: String,
+    /// The version of nats-server that this one stands for; clients gate on it.
+    pub version: String,
+    /// Our own version.
+    pub ringmesh: String,
+    /// The commit that was built, if known.
+    pub git_commit: Option<String>,
+    /// What stands under `go`: the language and its version.
+    pub runtime: String,
+    /// The host that clients are told; `client_advertise` if that is set.
+    pub host: String,
+    /// The port that clients are told.
+    pub port: u16,
+    /// Whether a client must authenticate.
+    pub auth_required: bool,
+    /// Addresses that clients are told besides.
+    pub connect_urls: Vec<String>,
+    /// At most so many clients.
+    pub max_connections: i64,
+    /// At most so many subscriptions a connection; zero is no bound.
+    pub max_subscriptions: u64,
+    /// Time between PINGs.
+    pub ping_interval: Duration,
+    /// Unanswered PINGs after which a connection is stale.
+    pub ping_max: i64,
+    /// Where the monitor listens; empty when it does not.
+    pub http_host: String,
+    /// The monitor's port; zero when it does not listen.
+    pub http_port: u16,
+    /// What stands before every endpoint's path: empty, or `/` and a path without one at its end.
+    pub http_base_path: String,
+    /// The monitor's TLS port; zero when it does not listen.
+    pub https_port: u16,
+    /// Seconds that a client has to authenticate.
+    pub auth_timeout: f64,
+    /// The longest protocol line.
+    pub max_control_line: i64,
+    /// The largest payload.
+    pub max_payload: i64,
+    /// The most bytes queued for one client.
+    pub max_pending: i64,
+    /// Seconds that a TLS handshake may take.
+    pub tls_timeout: f64,
+    /// How long a peer may take no byte.
+    pub write_deadline: Duration,
+    /// When the server started.
+    pub start: Time,
+    /// Shards, as what the peer calls `gomaxprocs`.
+    pub shards: u16,
+    /// When the configuration was last loaded.
+    pub config_load_time: Time,
+    /// The configuration's digest; empty without a file.
+    pub config_digest: String,
+    /// `server_tags`.
+    pub tags: Vec<String>,
+    /// `server_metadata`.
+    pub metadata: BTreeMap<String, String>,
+    /// `feature_flags`.
+    pub feature_flags: BTreeMap<String, bool>,
+    /// The system account's name; empty without one.
+    pub system_account: String,
+    /// All accounts' names.
+    pub accounts: Vec<String>,
+}
+
 /// One connection, open or closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionReport {
@@ -194,8 +268,8 @@ pub struct ConnectionReport {
     pub lang: String,
     /// `version` of its CONNECT.
     pub version: String,
-    /// As whom it logged in, empty when authentication is off: the user's name, or for a token the
-    /// redacted form that `/connz` shows.
+    /// `user` of its CONNECT, also when nobody asked for it; for a token the redacted form that
+    /// `/connz` shows.
     pub authorized_user: String,
     /// Its account; `$G` for the global one.
     pub account: String,

@@ -1,0 +1,213 @@
+//! `/subsz`: the subscription table.
+
+use ring::Time;
+use serde::Serialize;
+
+use super::format::{Float, is_zero, ratio, time};
+use crate::report::{ReportRequest, ShardReport, SublistStats, SubscriptionReport};
+use super::query::Query;
+use super::{Answer, GLOBAL_ACCOUNT, LIST_DEFAULT, Source, gather, list_limit};
+
+/// Answers the request.
+pub(super) async fn answer(source: &impl Source, query: &Query) -> Answer {
+    let asked = match Asked::parse(query) {
+        Ok(asked) => asked,
+        Err(text) => return Answer::bad_request(text),
+    };
+    let reports = source.reports(ReportRequest::default()).await;
+    let (total, list) = if asked.subs { asked.gather(source).await } else { (0, Vec::new()) };
+    let facts = source.facts();
+    let stats = if asked.account.is_empty() || asked.account == GLOBAL_ACCOUNT {
+        merged(&reports)
+    } else {
+        SublistStats::default()
+    };
+    Answer::json(&Subsz {
+        total,
+        offset: asked.offset,
+        limit: asked.limit,
+        subscriptions_list: list,
+        ..Subsz::new(&facts.server_id, &stats, source.now())
+    })
+}
+
+/// The parameters of a request.
+#[derive(Debug)]
+struct Asked {
+    subs: bool,
+    offset: usize,
+    limit: usize,
+    test: String,
+    account: String,
+}
+
+impl Asked {
+    fn parse(query: &Query) -> Result<Self, String> {
+        let subs = query.boolean("subs")?;
+        let offset = usize::try_from(query.int("offset")?).unwrap_or(0);
+        let limit = list_limit(query.int("limit")?);
+        let (test, account) = (query.text("test").to_owned(), query.text("acc").to_owned());
+        if !test.is_empty() && !is_literal(&test) {
+            return Err(format!("invalid test subject, must be valid publish subject: {test}"));
+        }
+        Ok(Self { subs, offset, limit, test, account })
+    }
+
+    /// How many subscriptions are meant, and those of the page that was asked for.
+    async fn gather(&self, source: &impl Source) -> (usize, Vec<SubscriptionDetail>) {
+        let (mut total, mut page) = (0, Vec::new());
+        gather::subscriptions(source, |subscription| {
+            if !self.means(&subscription) {
+                return;
+            }
+            if total >= self.offset && page.len() < self.limit {
+                page.push(SubscriptionDetail::new(subscription));
+            }
+            total += 1;
+        })
+        .await;
+        (total, page)
+    }
+
+    fn means(&self, subscription: &SubscriptionReport) -> bool {
+        (self.account.is_empty() || subscription.account == self.account)
+            && (self.test.is_empty() || matches(&subscription.subject, &self.test))
+    }
+}
+
+/// All shards' tables together.
+pub(super) fn merged(reports: &[ShardReport]) -> SublistStats {
+    let mut sum = SublistStats::default();
+    reports.iter().for_each(|report| sum.merge(&report.sublist));
+    sum
+}
+
+/// Whether messages can be published under the subject.
+fn is_literal(subject: &str) -> bool {
+    subject.split('.').all(|token| !matches!(token, "" | "*" | ">"))
+}
+
+/// Whether the filter of a subscription takes a literal subject.
+fn matches(filter: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for wanted in filter.split('.') {
+        match (wanted, tokens.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            (_, _) => return false,
+        }
+    }
+    tokens.next().is_none()
+}
+
+/// The answer, in the peer's order.
+#[derive(Debug, Serialize)]
+pub(super) struct Subsz<'a> {
+    server_id: &'a str,
+    now: String,
+    num_subscriptions: u64,
+    num_cache: u64,
+    num_inserts: u64,
+    num_removes: u64,
+    num_matches: u64,
+    cache_hit_rate: Float,
+    max_fanout: u64,
+    avg_fanout: Float,
+    total: usize,
+    offset: usize,
+    limit: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subscriptions_list: Vec<SubscriptionDetail>,
+}
+
+impl<'a> Subsz<'a> {
+    /// The answer to a request without parameters.
+    pub(super) fn new(server_id: &'a str, stats: &SublistStats, now: Time) -> Self {
+        Self {
+            server_id,
+            now: time(now),
+            num_subscriptions: stats.subscriptions,
+            num_cache: stats.cache_entries,
+            num_inserts: stats.inserts,
+            num_removes: stats.removes,
+            num_matches: stats.matches,
+            cache_hit_rate: ratio(stats.cache_hits, stats.matches),
+            max_fanout: stats.fanout_max,
+            avg_fanout: ratio(stats.fanout_total, stats.cache_entries),
+            total: 0,
+            offset: 0,
+            limit: LIST_DEFAULT,
+            subscriptions_list: Vec::new(),
+        }
+    }
+}
+
+/// One subscription, in the peer's order.
+#[derive(Debug, Serialize)]
+pub(super) struct SubscriptionDetail {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    account: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    account_tag: String,
+    subject: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    qgroup: String,
+    sid: String,
+    msgs: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    max: u64,
+    cid: u64,
+}
+
+impl SubscriptionDetail {
+    /// With its account.
+    pub(super) fn new(report: SubscriptionReport) -> Self {
+        let account = report.account.clone();
+        Self { account: account.clone(), account_tag: account, ..Self::without_account(report) }
+    }
+
+    /// Below a connection, whose account is known.
+    pub(super) fn without_account(report: SubscriptionReport) -> Self {
+        Self {
+            account: String::new(),
+            account_tag: String::new(),
+            subject: report.subject,
+            qgroup: report.queue,
+            sid: report.sid,
+            msgs: report.msgs,
+            max: report.max,
+            cid: report.cid,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_subject_is_matched_token_by_token() {
+        let check = |filter: &str, subject: &str, expected: bool| {
+            assert_eq!(matches(filter, subject), expected, "{filter} on {subject}");
+        };
+        check("foo", "foo", true);
+        check("foo.*", "foo.bar", true);
+        check("foo.*", "foo", false);
+        check("foo.>", "foo", false);
+        check("foo.>", "foo.a.b", true);
+        check("foo", "foo.bar", false);
+        check("foo.bar", "foo", false);
+        check(">", "a", true);
+    }
+
+    #[test]
+    fn a_test_subject_is_literal() {
+        let check = |subject: &str, expected: bool| assert_eq!(is_literal(subject), expected);
+        check("a.b c", true);
+        check("a..b", false);
+        check("a.>", false);
+        check("*", false);
+        check("a*", true);
+    }
+}
