@@ -64,7 +64,9 @@ fn play_in_parallel(kind: Kind, jobs: &[(&Transcript, Chunks)]) -> Vec<String> {
     std::thread::scope(|scope| {
         for _ in 0..PLAYERS {
             scope.spawn(|| {
-                while let Some((transcript, chunks)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some((transcript, chunks)) =
+                    jobs.get(next.fetch_add(1, Ordering::Relaxed))
+                {
                     if let Err(failure) = transcript.play(kind, *chunks) {
                         failures.lock().unwrap().push(failure);
                     }
