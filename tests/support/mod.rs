@@ -52,17 +52,23 @@ impl Kind {
 
     /// Runs the program until it ends by itself (`-t`, `-v`, bad flags).
     pub fn run(self, args: &[&str], dir: &Path) -> Output {
-        let mut command = Command::new(self.binary());
-        command.args(args).current_dir(dir).stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        // Whoever starts to serve instead of ending would hold the test forever.
-        if wait_exit(&mut child).is_none() {
-            let _ = child.kill();
-            panic!("{self} {args:?} did not end by itself");
-        }
-        child.wait_with_output().unwrap()
+        run(&self.binary(), args, dir)
     }
+}
+
+/// Runs a program until it ends by itself.
+///
+/// # Panics
+/// When it does not: who serves instead of ending would hold the test forever.
+pub fn run(program: &Path, args: &[&str], dir: &Path) -> Output {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(dir).stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    if wait_exit(&mut child).is_none() {
+        let _ = child.kill();
+        panic!("{} {args:?} did not end by itself", program.display());
+    }
+    child.wait_with_output().unwrap()
 }
 
 impl fmt::Display for Kind {
