@@ -120,7 +120,8 @@ impl Cli<'_> {
     fn start(&self, args: &[&str], subject: &str) -> Child {
         let child = self.command(args).spawn().unwrap();
         let heard = support::poll(|| {
-            let output = self.command(&["pub", subject, "probe", "--reply", "nobody.cares"]).output();
+            let output =
+                self.command(&["pub", subject, "probe", "--reply", "nobody.cares"]).output();
             let probe = self.command(&["request", subject, "probe", "--timeout", "100ms"]).output();
             let said = [said(&output.unwrap()), said(&probe.unwrap())].concat();
             (!said.contains("No responders")).then_some(())
