@@ -16,11 +16,11 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
 /// How long a test waits for something that must happen.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Which broker a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// nats-server, whose behaviour is the specification.
     Real,
     /// Ringmesh with that many shards.
@@ -32,7 +32,7 @@ pub enum Kind {
 
 impl Kind {
     /// The program: `RINGMESH_BIN` overrides the one that Cargo has just built.
-    pub fn binary(self) -> PathBuf {
+    pub(crate) fn binary(self) -> PathBuf {
         match self {
             Self::Real => real_server(),
             Self::Ours { .. } => std::env::var_os("RINGMESH_BIN")
@@ -41,7 +41,7 @@ impl Kind {
     }
 
     /// A command that runs this broker, with the flags that choose its kind.
-    pub fn command(self) -> Command {
+    pub(crate) fn command(self) -> Command {
         let mut command = Command::new(self.binary());
         command.stdin(Stdio::null());
         if let Self::Ours { shards } = self {
@@ -51,7 +51,7 @@ impl Kind {
     }
 
     /// Runs the program until it ends by itself (`-t`, `-v`, bad flags).
-    pub fn run(self, args: &[&str], dir: &Path) -> Output {
+    pub(crate) fn run(self, args: &[&str], dir: &Path) -> Output {
         run(&self.binary(), args, dir)
     }
 }
@@ -60,7 +60,7 @@ impl Kind {
 ///
 /// # Panics
 /// When it does not: who serves instead of ending would hold the test forever.
-pub fn run(program: &Path, args: &[&str], dir: &Path) -> Output {
+pub(crate) fn run(program: &Path, args: &[&str], dir: &Path) -> Output {
     let mut command = Command::new(program);
     command.args(args).current_dir(dir).stdin(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -81,12 +81,12 @@ impl fmt::Display for Kind {
 }
 
 /// A running broker on a free loopback port; killed when dropped.
-pub struct Broker {
+pub(crate) struct Broker {
     child: Child,
     kind: Kind,
     log: Arc<Log>,
     /// The client port.
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 impl Broker {
@@ -94,12 +94,12 @@ impl Broker {
     ///
     /// # Panics
     /// With the log, when it ends or stays silent instead.
-    pub fn start<S: AsRef<std::ffi::OsStr>>(kind: Kind, args: &[S]) -> Self {
+    pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(kind: Kind, args: &[S]) -> Self {
         Self::start_on(kind, -1, args)
     }
 
     /// The same on a given port, for tests that come back to an address.
-    pub fn start_on<S: AsRef<std::ffi::OsStr>>(kind: Kind, port: i32, args: &[S]) -> Self {
+    pub(crate) fn start_on<S: AsRef<std::ffi::OsStr>>(kind: Kind, port: i32, args: &[S]) -> Self {
         let mut command = kind.command();
         command.args(["-a", "127.0.0.1", "-p", &port.to_string()]).args(args);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -118,36 +118,36 @@ impl Broker {
     }
 
     /// Where clients connect.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
     /// The process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Everything logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.state.lock().unwrap().text.clone()
     }
 
     /// Waits until the log contains `text`.
     #[track_caller]
-    pub fn await_log(&self, text: &str) {
+    pub(crate) fn await_log(&self, text: &str) {
         if !self.log.await_text(text) {
             panic!("{}: no {text:?} in the log:\n{}", self.kind, self.log());
         }
     }
 
     /// Sends a signal, named as `kill` does (`TERM`, `HUP`).
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         send_signal(self.pid(), name);
     }
 
     /// Waits for the process to end by itself.
     #[track_caller]
-    pub fn wait_exit(&mut self) -> ExitStatus {
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
         match wait_exit(&mut self.child) {
             Some(status) => status,
             None => panic!("{} does not end; its log:\n{}", self.kind, self.log()),
@@ -155,7 +155,7 @@ impl Broker {
     }
 
     /// Ends the process at once, as a crash would.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -168,7 +168,7 @@ impl Drop for Broker {
 }
 
 /// Sends a signal to a process that a test started.
-pub fn send_signal(pid: u32, name: &str) {
+pub(crate) fn send_signal(pid: u32, name: &str) {
     let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap();
     assert!(status.success(), "cannot send {name} to {pid}");
 }
@@ -176,7 +176,7 @@ pub fn send_signal(pid: u32, name: &str) {
 /// Asks again and again until there is an answer; `None` after [`LIMIT`].
 ///
 /// For what sends no event: a child's end and files that another process writes.
-pub fn poll<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn poll<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     const STEP: Duration = Duration::from_millis(5);
     for _ in 0..LIMIT.as_millis() / STEP.as_millis() {
         if let Some(answer) = ask() {
@@ -233,19 +233,19 @@ impl Log {
 }
 
 /// The real nats-server, made by `scripts/tools` on first use.
-pub fn real_server() -> PathBuf {
+pub(crate) fn real_server() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| tool("server").expect("scripts/tools makes nats-server")).clone()
 }
 
 /// A Python that has nats-py.
-pub fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| tool("python").expect("scripts/tools makes a Python")).clone()
 }
 
 /// The `nats` command line client; `None` where Go is not installed.
-pub fn nats_cli() -> Option<PathBuf> {
+pub(crate) fn nats_cli() -> Option<PathBuf> {
     static PATH: OnceLock<Option<PathBuf>> = OnceLock::new();
     PATH.get_or_init(|| tool("cli")).clone()
 }
@@ -258,6 +258,6 @@ fn tool(name: &str) -> Option<PathBuf> {
 }
 
 /// The checkout.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
