@@ -9,7 +9,7 @@ use std::path::PathBuf;
 ///
 /// Exit codes: 0 done; 1 messages were lost or connections cut; 2 wrong arguments, or no connection.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, args_override_self = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) mode: Mode,
@@ -373,6 +373,13 @@ mod tests {
             times,
             [5 * SECOND_NS, 5 * SECOND_NS, 300_000_000, 120 * SECOND_NS, 500_000_000]
         );
+    }
+
+    #[test]
+    fn the_last_of_two_equal_options_counts() {
+        let line = ["ringmesh-load", "plot", "a", "-o", "x", "b", "c", "-o", "y"];
+        let Mode::Plot(plot) = Cli::try_parse_from(line).unwrap().mode else { panic!("no plot") };
+        assert_eq!((plot.files.len(), plot.output), (3, PathBuf::from("y")));
     }
 
     #[track_caller]

@@ -47,9 +47,9 @@ type Failure = Box<dyn std::error::Error>;
 fn paint(area: &Area<'_>, title: &str, curves: &[Curve]) -> Result<(), Failure> {
     area.fill(&WHITE)?;
     let (low, high) = decades(curves);
-    let text = ("sans-serif", 14).with_color(INK).into_text_style(area);
+    let text = ("sans-serif", 17).with_color(INK).into_text_style(area);
     let mut chart = ChartBuilder::on(area)
-        .caption(title, ("sans-serif", 18).with_color(INK))
+        .caption(title, ("sans-serif", 21).with_color(INK))
         .margin(16)
         .x_label_area_size(52)
         .y_label_area_size(80)

@@ -41,7 +41,7 @@ pub(crate) fn run(mode: &'static str, args: &ThroughputArgs) -> Result<Report, F
     flow.run(wanted, bench.lost_after_ns, &progress)?;
     let (elapsed_s, busy) = (meter.elapsed_s(), meter.load_busy());
     report.fault = flow.fault(args.count, wanted);
-    report.runs.push(figures(args, flow.delivered, elapsed_s));
+    report.runs.push(figures(mode, args, flow.delivered, elapsed_s));
     let run = report.runs.last_mut().expect("it was pushed just now");
     let counts = [("cpu_per_message_us", args.count), ("cpu_per_delivery_us", flow.delivered)];
     meter.add_to(run, &counts);
@@ -49,8 +49,8 @@ pub(crate) fn run(mode: &'static str, args: &ThroughputArgs) -> Result<Report, F
     Ok(report)
 }
 
-fn figures(args: &ThroughputArgs, delivered: u64, elapsed_s: f64) -> Run {
-    let mut run = Run::new("throughput");
+fn figures(mode: &str, args: &ThroughputArgs, delivered: u64, elapsed_s: f64) -> Run {
+    let mut run = Run::new(mode);
     let bytes = delivered as f64 * f64::from(args.payload.size);
     run.add_count("sent", args.count);
     run.add_count("delivered", delivered);
