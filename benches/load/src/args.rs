@@ -100,6 +100,16 @@ pub(crate) enum Wait {
     Sleep,
 }
 
+impl Wait {
+    /// For reports.
+    pub(crate) fn in_words(self) -> &'static str {
+        match self {
+            Self::Spin => "spinning",
+            Self::Sleep => "sleeping",
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct LatencyArgs {
     #[command(flatten)]

@@ -47,7 +47,7 @@ impl fmt::Display for Fault {
             Self::Disordered { messages } => {
                 write!(f, "{messages} messages came twice or out of order")
             }
-            Self::Cut { whom, why } => write!(f, "the server cut {whom}: {why}"),
+            Self::Cut { whom, why } => write!(f, "{whom} was cut or refused by the server: {why}"),
             Self::Protocol(what) => write!(f, "not the NATS protocol: {what}"),
             Self::Connect { to, why } => write!(f, "cannot connect to {to}: {why}"),
             Self::Usage(what) => f.write_str(what),

@@ -51,6 +51,7 @@ fn paint(area: &Area<'_>, title: &str, curves: &[Curve]) -> Result<(), Failure> 
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 21).with_color(INK))
         .margin(16)
+        .margin_right(36)
         .x_label_area_size(52)
         .y_label_area_size(80)
         .build_cartesian_2d(0.0..NINES_MAX, (low..high).log_scale())?;

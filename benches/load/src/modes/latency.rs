@@ -13,8 +13,8 @@ use crate::report::{Report, Run, show};
 pub(crate) fn run(args: &LatencyArgs) -> Result<Report, Fault> {
     let bench = Bench::new(&args.target, &args.output)?;
     let probe = publisher(&bench.server, &args.payload)?;
-    let how = format!("{}, {:?}", in_words(&args.payload, args.subs), args.wait).to_lowercase();
-    let mut report = bench.report("latency", &probe.info, how.replace(" b", " B"));
+    let load = format!("{}, {}", in_words(&args.payload, args.subs), args.wait.in_words());
+    let mut report = bench.report("latency", &probe.info, load);
     drop(probe);
     for &rate in &args.rate.0 {
         let (run, fault) = one_rate(&bench, args, rate)?;

@@ -1,7 +1,7 @@
 //! Request and reply, a closed loop with one request in flight: a responder and a requester, both here.
 
 use super::{Bench, Meter, body, publisher, settle, subscriber};
-use crate::args::{RequestArgs, Wait};
+use crate::args::{PayloadArgs, RequestArgs, Wait};
 use crate::client::{Client, watch};
 use crate::error::Fault;
 use crate::latency::Latencies;
@@ -19,9 +19,9 @@ pub(crate) fn run(args: &RequestArgs) -> Result<Report, Fault> {
     let responder = subscriber(&bench.subscribe_server(&args.payload)?, &args.payload.subject)?;
     let requester = subscriber(&bench.server, &format!("{inbox}.*"))?;
     let probe = publisher(&bench.server, &args.payload)?;
-    let load = format!("{} requests of {} B, {:?}", args.count, args.payload.size, args.wait);
-    let mut report =
-        bench.report("request", &probe.info, load.replace("Sp", "sp").replace("Sl", "sl"));
+    let PayloadArgs { size, .. } = args.payload;
+    let load = format!("{size} B each way, one in flight, {}", args.wait.in_words());
+    let mut report = bench.report("request", &probe.info, load);
     drop(probe);
 
     settle();
