@@ -2,6 +2,7 @@
 //!
 //! The bar is drawn by a thread of its own from one number, so that the load never waits for a terminal.
 
+use crate::sys;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -65,6 +66,8 @@ impl Drop for Progress {
 
 fn draw(name: String, total: u64, shared: Arc<Shared>) -> JoinHandle<()> {
     std::thread::spawn(move || {
+        // Off the CPU that the load is pinned to; a bar that must share it is still a bar.
+        let _ = sys::unpin();
         let style = ProgressStyle::with_template("{msg:24} {wide_bar} {percent:>3} %  {elapsed}");
         let bar = ProgressBar::new(total).with_message(name);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

@@ -44,17 +44,26 @@ pub(crate) fn sleep_ns(ns: u64) {
 /// # Errors
 /// What the kernel says, when there is no such CPU or it is not allowed here.
 pub(crate) fn pin_to_cpu(cpu: usize) -> io::Result<()> {
-    let mut mask = [0u64; 16];
+    let mut mask = [0u64; MASK_WORDS];
     let word = mask.get_mut(cpu / 64).ok_or(io::ErrorKind::InvalidInput)?;
     *word = 1 << (cpu % 64);
+    set_affinity(&mask)
+}
+
+/// Lets this thread run on every CPU that the process may use, whatever the thread that made it is bound to.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn unpin() -> io::Result<()> {
+    set_affinity(&[u64::MAX; MASK_WORDS])
+}
+
+/// CPUs that a mask names: 64 a word.
+const MASK_WORDS: usize = 16;
+
+fn set_affinity(mask: &[u64; MASK_WORDS]) -> io::Result<()> {
     // SAFETY: the pointer and the length describe `mask`, which the kernel only reads.
-    let done = unsafe {
-        libc::sched_setaffinity(
-            0,
-            size_of_val(&mask),
-            ptr::from_ref(&mask).cast::<libc::cpu_set_t>(),
-        )
-    };
+    let done = unsafe { libc::sched_setaffinity(0, size_of_val(mask), ptr::from_ref(mask).cast()) };
     checked(done).map(|_| ())
 }
 

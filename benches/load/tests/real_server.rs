@@ -115,7 +115,8 @@ fn every_message_of_an_open_loop_arrives() {
 fn every_request_is_answered() {
     let Some(server) = Server::start(&[]) else { return };
     check(&runs(&server, &["request", "--count", "500"])[0], &[("answered", 500.0)]);
-    let sleeping = ["request", "--count", "50", "--wait", "sleep"];
+    let sleeping =
+        ["request", "--count", "50", "--wait", "sleep", "--subscribe-server", &server.url];
     check(&runs(&server, &sleeping)[0], &[("answered", 50.0)]);
 }
 
