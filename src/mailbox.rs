@@ -157,7 +157,12 @@ pub fn connect<C>(shards: u16) -> (Vec<Mailboxes<C>>, Vec<mpsc::Sender<C>>) {
             let (sender, control) = mpsc::channel();
             controls.push(sender);
             let none = || std::iter::repeat_with(|| None).take(usize::from(shards)).collect();
-            Mailboxes { shard, outgoing: none(), incoming: (0..shards).map(|_| None).collect(), control }
+            Mailboxes {
+                shard,
+                outgoing: none(),
+                incoming: (0..shards).map(|_| None).collect(),
+                control,
+            }
         })
         .collect();
     for from in 0..usize::from(shards) {
@@ -210,7 +215,13 @@ impl<C> Mailboxes<C> {
     }
 
     /// Posts a message.
-    pub fn post_message(&mut self, shard: u16, publisher: Token, message: &Message<'_>, groups: &[u8]) {
+    pub fn post_message(
+        &mut self,
+        shard: u16,
+        publisher: Token,
+        message: &Message<'_>,
+        groups: &[u8],
+    ) {
         if let Some(outgoing) = &mut self.outgoing[usize::from(shard)] {
             outgoing.open.add(publisher, message, groups);
             if outgoing.open.bytes.len() >= PARCEL_BYTES_MAX {

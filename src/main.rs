@@ -1,50 +1,45 @@
-//! The `ringmesh` program.
+//! The `ringmesh` program: flags to options, options to a server.
+
 #![forbid(unsafe_code)]
-use ring::Ring;
-use std::sync::Arc;
-use std::time::Duration;
-fn main() {
-    let mut port = 4222; let mut busy = ring::uring::BusyPoll::Auto; let mut shards = 1u16;
-    let mut args = std::env::args().skip(1);
-    while let Some(a) = args.next() {
-        match a.as_str() {
-            "-p" => port = args.next().unwrap().parse().unwrap(),
-            "-a" => { args.next(); }
-            "--shards" => shards = args.next().unwrap().parse().unwrap(),
-            "--busy_poll" => busy = match args.next().unwrap().as_str() { "always" => ring::uring::BusyPoll::Always, "off" => ring::uring::BusyPoll::Off, _ => ring::uring::BusyPoll::Auto },
-            _ => {}
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use ringmesh::config::{self, Invocation};
+use ringmesh::{server, signals};
+
+fn main() -> ExitCode {
+    let program = program();
+    ExitCode::from(match config::command_line(std::env::args_os()) {
+        Invocation::Run(loaded) => {
+            for warning in &loaded.warnings {
+                say(&mut std::io::stderr(), &format!("{warning}\n"));
+            }
+            server::run(*loaded, &program)
         }
-    }
-    let _ = ring::uring::raise_descriptor_limit();
-    let (listener, at) = ring::uring::listen(([127,0,0,1], port).into()).unwrap();
-    eprintln!("listening {at}");
-    let info = ringmesh::proto::info::ServerInfo { server_id: "NX".into(), server_name: "NX".into(), host: "127.0.0.1".into(), port, headers: true, max_payload: 1<<20, ..Default::default() };
-    let options = Arc::new(ringmesh::engine::EngineOptions {
-        limits: ringmesh::engine::ClientLimits { max_payload: 1<<20, max_control_line: 4096, max_connections: 65536, max_subscriptions: 0, max_sub_tokens: 0 },
-        outbound: ringmesh::outbound::OutboundLimits { max_pending: 64<<20, write_deadline: Duration::from_secs(10) },
-        max_pending_total: 4<<30, ping_interval: Duration::from_secs(120), ping_max: 2,
-        auth: Arc::new(ringmesh::auth::Authenticator::new(ringmesh::auth::AuthConfig { method: Default::default(), no_auth_user: None, timeout: Duration::from_secs(2) })), auth_timeout: Duration::from_secs(2), headers: true,
-        info: ringmesh::proto::info::InfoTemplate::new(&info), drop_for_slow: false, max_closed: 10000, sublist_cache: true });
-    let shared = Arc::new(ringmesh::engine::Shared::default());
-    let (boxes, _controls) = ringmesh::mailbox::connect(shards);
-    let (tx, _rx) = std::sync::mpsc::channel();
-    let bells = Arc::new(std::sync::Mutex::new(vec![]));
-    let gate = Arc::new(std::sync::Barrier::new(usize::from(shards)));
-    let threads: Vec<_> = boxes.into_iter().map(|mut mail| {
-        let (options, shared, tx, bells, gate) = (options.clone(), shared.clone(), tx.clone(), bells.clone(), gate.clone());
-        std::thread::spawn(move || {
-            let mut uring = ring::uring::Uring::new(ring::uring::UringOptions { busy_poll: busy }).unwrap();
-            bells.lock().unwrap().push((mail.shard, uring.doorbell()));
-            gate.wait();
-            for (s, b) in bells.lock().unwrap().iter() { if *s != mail.shard { mail.set_bell(*s, b.clone()); } }
-            let id = mail.shard;
-            let seed = uring.random_seed();
-            let now = uring.now();
-            let engine = ringmesh::engine::Engine::new(options, shared, mail, tx, seed, now);
-            let mut shard = ringmesh::shard::Shard::new(uring, engine);
-            if id == 0 { shard.listen(listener, shards); }
-            shard.run().unwrap();
-        })
-    }).collect();
-    for t in threads { t.join().unwrap(); }
+        Invocation::Exit { stdout, stderr, code } => {
+            say(&mut std::io::stderr(), &stderr);
+            say(&mut std::io::stdout(), &stdout);
+            code
+        }
+        Invocation::Signal(request) => match signals::send(&request.to_string(), &program) {
+            Ok(()) => 0,
+            Err(text) => {
+                say(&mut std::io::stderr(), &format!("{program}: {text}\n"));
+                1
+            }
+        },
+    })
+}
+
+/// The name this program was started under.
+fn program() -> String {
+    let first = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&first).file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// Prints; a reader that is gone is no reason to fail.
+fn say(out: &mut impl Write, text: &str) {
+    let _ = out.write_all(text.as_bytes());
 }

@@ -12,8 +12,8 @@ use crate::proto::encode::{self, Violation};
 use crate::proto::info::{ConnectInfo, InfoExtra};
 use crate::router::{Delivery, Message, Origin};
 use crate::session::{About, Client, Hold, Phase};
-use crate::sublist::{Owner, Subscription};
 use crate::subject;
+use crate::sublist::{Owner, Subscription};
 
 use super::{End, Engine, Errand};
 
@@ -388,8 +388,7 @@ impl Engine {
 
 /// Keeps what a CONNECT says about its client.
 fn describe(client: &mut Client, connect: &mut Connect) {
-    let (name, lang, version) =
-        (connect.name.take(), connect.lang.take(), connect.version.take());
+    let (name, lang, version) = (connect.name.take(), connect.lang.take(), connect.version.take());
     if name.is_some() || lang.is_some() || version.is_some() {
         let about: &mut About = client.about.get_or_insert_default();
         about.name = name.unwrap_or_default();
@@ -402,4 +401,3 @@ fn count_delivery(link: &mut Link, size: usize) {
     link.out_msgs += 1;
     link.out_bytes += size as u64;
 }
-

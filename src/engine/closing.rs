@@ -70,7 +70,11 @@ impl Engine {
         else {
             return;
         };
-        tracing::debug!("{} - cid:{} - Client connection closed: {reason}", client.peer, client.cid);
+        tracing::debug!(
+            "{} - cid:{} - Client connection closed: {reason}",
+            client.peer,
+            client.cid
+        );
         if self.options.max_closed == 0 {
             return;
         }
@@ -139,8 +143,8 @@ impl Engine {
         }
     }
 
-    /// The server shuts down: closes some clients, or all of them.
-    pub(super) fn close_some(&mut self, how_many: usize) {
+    /// Closes some clients, or all of them.
+    pub(super) fn close_some(&mut self, how_many: usize, reason: CloseReason) {
         let open: Vec<u32> = self
             .links
             .iter()
@@ -149,8 +153,7 @@ impl Engine {
             .take(how_many)
             .collect();
         for index in open {
-            self.close(index, End { reason: CloseReason::ServerShutdown, error: None });
+            self.close(index, reason.into());
         }
     }
 }
-

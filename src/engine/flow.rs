@@ -10,8 +10,8 @@ use crate::mailbox::bits;
 use crate::outbound::Closing;
 use crate::session::{Client, Hold};
 
+use super::Engine;
 use super::timers::Timer;
-use super::{End, Engine};
 
 /// Publishers that may go on in one turn: each may land what it has in hand at once.
 const RELEASED_A_TURN: usize = 16;
@@ -34,10 +34,10 @@ impl Engine {
             }
             let moving_shards = bits(self.reached_shards)
                 .any(|shard| client.slow_shards & 1 << shard == 0 && !self.mail.is_full(shard));
-            let stalled = |index: &u32| {
-                self.links.at(*index).is_none_or(|link| link.is_stalled(self.now))
-            };
-            let all_stalled = self.reached_shards == 0 && self.router.reach.slow.iter().all(stalled);
+            let stalled =
+                |index: &u32| self.links.at(*index).is_none_or(|link| link.is_stalled(self.now));
+            let all_stalled =
+                self.reached_shards == 0 && self.router.reach.slow.iter().all(stalled);
             if moving_shards || all_stalled {
                 return;
             }
@@ -84,7 +84,10 @@ impl Engine {
             Some(Hold::Memory) => !self.is_over_memory(),
             Some(Hold::Recipients(slow)) => {
                 let shards = client.slow_shards;
-                self.one_moves(slow) || (slow.is_empty() && bits(shards).all(|s| !self.mail.is_full(s)) && shards == 0)
+                self.one_moves(slow)
+                    || (slow.is_empty()
+                        && bits(shards).all(|s| !self.mail.is_full(s))
+                        && shards == 0)
             }
             Some(Hold::Verdict | Hold::Barrier(_)) => false,
             None => true,
@@ -187,10 +190,5 @@ impl Engine {
         }
         link.sending = true;
         self.ops.push((token, Op::Send { socket: link.socket, batch, mode }));
-    }
-
-    /// Ends a client because nothing else helps.
-    pub(super) fn end_client(&mut self, index: u32, reason: CloseReason) {
-        self.close(index, End::from(reason));
     }
 }

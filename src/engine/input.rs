@@ -118,7 +118,8 @@ impl Engine {
     ) -> Result<&'a [u8], End> {
         let mut waiting = client.input.take();
         loop {
-            let whole = match client::next(waiting.as_slice(), self.options.limits.max_control_line) {
+            let whole = match client::next(waiting.as_slice(), self.options.limits.max_control_line)
+            {
                 // To the end of the line.
                 Step::Incomplete => match memchr(b'\n', bytes) {
                     Some(at) => waiting.as_slice().len() + at + 1,
@@ -198,7 +199,13 @@ impl Engine {
         Ok(used)
     }
 
-    fn publish_run(&mut self, index: u32, client: &mut Client, line: &mut Line, bytes: &[u8]) -> usize {
+    fn publish_run(
+        &mut self,
+        index: u32,
+        client: &mut Client,
+        line: &mut Line,
+        bytes: &[u8],
+    ) -> usize {
         if !line.begins(bytes) {
             return 0;
         }
@@ -256,10 +263,8 @@ impl Engine {
         line_len: usize,
         bytes: &[u8],
     ) -> Result<usize, End> {
-        let limits = PublishLimits {
-            max_payload: self.options.limits.max_payload,
-            headers: client.headers,
-        };
+        let limits =
+            PublishLimits { max_payload: self.options.limits.max_payload, headers: client.headers };
         publish.check(&limits)?;
         let (line, rest) = bytes.split_at(line_len);
         let len = publish.size as usize + 2;

@@ -2,6 +2,7 @@
 
 use ring::Token;
 
+use crate::close::CloseReason;
 use crate::mailbox::{Letter, Parcel};
 use crate::outbound::Closing;
 use crate::router::{Interest, Message};
@@ -41,10 +42,10 @@ impl Engine {
                 self.set_options(options, recheck, announce);
             }
             Control::StopAccepting => self.deaf = true,
-            Control::CloseSome(how_many) => self.close_some(how_many),
+            Control::CloseSome { how_many, reason } => self.close_some(how_many, reason),
             Control::End => {
                 self.ending = true;
-                self.close_some(usize::MAX);
+                self.close_some(usize::MAX, CloseReason::ServerShutdown);
             }
         }
     }
@@ -68,7 +69,7 @@ impl Engine {
             let Some(client) = self.clients[index as usize].as_deref() else { continue };
             let user = client.about.as_ref().map_or("", |about| &about.user);
             if recheck && !self.options.auth.keeps(&before.auth, user) {
-                self.end_client(index, crate::close::CloseReason::AuthenticationFailure);
+                self.close(index, CloseReason::AuthenticationFailure.into());
             } else if announce && client.informed && client.ponged {
                 self.send_info(index, None);
             }
@@ -113,7 +114,12 @@ impl Engine {
     }
 
     /// Posts the message that was just delivered to the shards that want it, too.
-    pub(super) fn post_to_shards(&mut self, index: u32, client: &mut Client, message: &Message<'_>) {
+    pub(super) fn post_to_shards(
+        &mut self,
+        index: u32,
+        client: &mut Client,
+        message: &Message<'_>,
+    ) {
         let publisher = self.links.token(index);
         let groups = std::mem::take(&mut self.router.shard_groups);
         let named = groups.iter().fold(0, |set, (shard, _)| set | 1 << shard);

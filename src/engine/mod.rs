@@ -274,7 +274,10 @@ impl Engine {
         link.receiving = false;
         link.cancelling = false;
         if link.closing != crate::outbound::Closing::No {
-            self.advance_closing(token.index, matches!(reason, EndReason::Eof | EndReason::Error(_)));
+            self.advance_closing(
+                token.index,
+                matches!(reason, EndReason::Eof | EndReason::Error(_)),
+            );
             return;
         }
         match reason {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ring::Token;
 
 use crate::auth::{Authenticator, HashJob, Identity};
+use crate::close::CloseReason;
 use crate::outbound::OutboundLimits;
 use crate::proto::info::InfoTemplate;
 use crate::report::{ReportRequest, ShardReport};
@@ -92,8 +93,13 @@ pub enum Control {
     },
     /// Accept no more connections.
     StopAccepting,
-    /// Close so many clients, because the server shuts down.
-    CloseSome(usize),
+    /// Close so many clients.
+    CloseSome {
+        /// How many.
+        how_many: usize,
+        /// Why; it decides what they are told.
+        reason: CloseReason,
+    },
     /// Close all clients, and end.
     End,
 }

@@ -103,9 +103,8 @@ pub(super) fn connection(client: &Client, link: &Link, router: &Router) -> Conne
     let said = |field: fn(&crate::session::About) -> &str| {
         about.map_or_else(String::new, |about| field(about).to_owned())
     };
-    let reports = |id: &u32| {
-        Some(subscription_report(router.subscriptions.get(*id as usize)?, client.cid))
-    };
+    let reports =
+        |id: &u32| Some(subscription_report(router.subscriptions.get(*id as usize)?, client.cid));
     ConnectionReport {
         cid: client.cid,
         kind: ConnectionKind::Client,

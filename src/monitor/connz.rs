@@ -7,10 +7,10 @@ use ring::Time;
 use serde::Serialize;
 
 use super::format::{duration, is_zero, time, uptime};
-use crate::report::{ConnectionReport, SubscriptionReport};
 use super::query::Query;
 use super::subsz::SubscriptionDetail;
 use super::{Answer, GLOBAL_ACCOUNT, LIST_MAX, Source, gather};
+use crate::report::{ConnectionReport, SubscriptionReport};
 
 /// Answers the request.
 pub(super) async fn answer(source: &impl Source, query: &Query) -> Answer {

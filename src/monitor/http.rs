@@ -25,11 +25,11 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use super::metrics::Scrape;
-use crate::report::{ReportRequest, ServerFacts, ShardReport};
 use super::process::{self, ProcessMeter};
 use super::query::Query;
 use super::varz::{ProcessFacts, Varz};
 use super::{Answer, Kind, RequestCounts, Source, connz, healthz, index, latencyz, links, subsz};
+use crate::report::{ReportRequest, ServerFacts, ShardReport};
 
 /// What the monitor may use.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! `/`: a page with links to the endpoints.
 
-use crate::report::ServerFacts;
 use super::{Answer, Kind};
+use crate::report::ServerFacts;
 
 /// The page.
 pub(super) fn answer(facts: &ServerFacts) -> Answer {

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::format::time;
-use crate::report::{ReportRequest, ShardReport, Stage};
 use super::{Answer, Source};
 use crate::hist::Hist;
+use crate::report::{ReportRequest, ShardReport, Stage};
 
 /// Answers the request.
 pub(super) async fn answer(source: &impl Source) -> Answer {

@@ -9,11 +9,11 @@ use ring::Time;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::report::{ShardReport, Stage};
 use super::subsz::{self, Subsz};
 use super::varz::Varz;
 use super::{Answer, Kind, LIST_DEFAULT};
 use crate::hist::{CLASSIC_BOUNDS_NANOS, Hist};
+use crate::report::{ShardReport, Stage};
 use crate::stats::Counters;
 
 /// What the metrics are made of.

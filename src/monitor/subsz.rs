@@ -4,9 +4,9 @@ use ring::Time;
 use serde::Serialize;
 
 use super::format::{Float, is_zero, ratio, time};
-use crate::report::{ReportRequest, ShardReport, SublistStats, SubscriptionReport};
 use super::query::Query;
 use super::{Answer, GLOBAL_ACCOUNT, LIST_DEFAULT, Source, gather, list_limit};
+use crate::report::{ReportRequest, ShardReport, SublistStats, SubscriptionReport};
 
 /// Answers the request.
 pub(super) async fn answer(source: &impl Source, query: &Query) -> Answer {

@@ -13,12 +13,12 @@ use std::time::Duration;
 use ring::Time;
 use tokio::sync::oneshot;
 
+use super::{Monitor, MonitorLimits, Source};
+use crate::hist::Hist;
 use crate::report::{
     ConnectionReport, End, ReportRequest, ServerFacts, ShardReport, Slots, Stage, SublistStats,
     SubscriptionReport,
 };
-use super::{Monitor, MonitorLimits, Source};
-use crate::hist::Hist;
 use crate::stats::Counters;
 
 /// A server that stands still: its lists are whole in the reports, and are sliced when asked for.

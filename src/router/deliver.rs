@@ -163,8 +163,7 @@ fn write(link: &mut Link, pool: &mut Pool, sid: &[u8], message: &Message<'_>) {
     #[expect(clippy::cast_possible_truncation, reason = "a message's size fits 32 bits")]
     let len = body.len() as u32;
     let size = len - 2;
-    let head =
-        MsgHead { subject: message.subject, sid, reply: message.reply, header_len, size };
+    let head = MsgHead { subject: message.subject, sid, reply: message.reply, header_len, size };
     link.out_msgs += 1;
     link.out_bytes += u64::from(size);
     let shared = message.block.filter(|_| body.len() >= SHARE_BYTES_MIN);

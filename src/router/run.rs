@@ -160,7 +160,8 @@ impl Router {
             encode(bytes);
         }
         for recipient in to {
-            delivered += self.give_run(links, *recipient, run.count, &block, Some(&block), line.size);
+            delivered +=
+                self.give_run(links, *recipient, run.count, &block, Some(&block), line.size);
         }
         links.pool.recycle_shared(block);
         delivered

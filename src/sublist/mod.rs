@@ -12,9 +12,9 @@ mod cache;
 mod groups;
 mod hashing;
 mod members;
+mod subscription;
 #[cfg(test)]
 mod tests;
-mod subscription;
 mod trie;
 
 pub use subscription::{Owner, Subscription};

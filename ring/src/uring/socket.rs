@@ -46,7 +46,7 @@ pub fn close(socket: Socket) {
 /// # Errors
 /// When the connection is already gone.
 pub fn peer_address(socket: Socket) -> io::Result<SocketAddr> {
-    borrow(socket).peer_addr()
+    borrow(socket).peer_addr().map(canonical)
 }
 
 /// Which of this host's addresses the connection uses.
@@ -54,7 +54,7 @@ pub fn peer_address(socket: Socket) -> io::Result<SocketAddr> {
 /// # Errors
 /// When the connection is already gone.
 pub fn local_address(socket: Socket) -> io::Result<SocketAddr> {
-    borrow(socket).local_addr()
+    borrow(socket).local_addr().map(canonical)
 }
 
 /// Makes a socket to dial with: no delay, closed on exec.
@@ -111,6 +111,11 @@ const fn family(number: i32) -> libc::sa_family_t {
 fn borrow(socket: Socket) -> mem::ManuallyDrop<TcpStream> {
     // SAFETY: the descriptor is open, as its holder promises, and is not closed here.
     mem::ManuallyDrop::new(unsafe { TcpStream::from_raw_fd(socket.0) })
+}
+
+/// An IPv4 peer of a listener for both families comes under an IPv6 address.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn set_option(fd: i32, level: i32, option: i32) -> io::Result<()> {

@@ -1,0 +1,283 @@
+//! The control loop: signals, reloads, the lame duck's clock, and what the monitor asks.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ring::Time;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::close::CloseReason;
+use crate::config::{self, ChangedOption, Loaded, Options};
+use crate::engine::Control as Say;
+use crate::files::{self, Ports, PortsFile};
+use crate::logging::Logging;
+use crate::monitor::Source;
+use crate::report::{ReportRequest, ServerFacts, ShardReport};
+use crate::signals::Signal;
+
+use super::Shared;
+use super::facts::{self, Identity};
+use super::shards::Shards;
+
+/// See the module's documentation.
+pub(super) struct Control {
+    loaded: RefCell<Loaded>,
+    identity: Identity,
+    shards: RefCell<Shards>,
+    files: Files,
+    facts: Shared<ServerFacts>,
+    lame_duck: Cell<bool>,
+    random: RefCell<fastrand::Rng>,
+}
+
+/// The files that say where the server is.
+pub(super) struct Files {
+    program: String,
+    ports: Ports,
+    ports_file: RefCell<Option<PortsFile>>,
+}
+
+impl Files {
+    pub(super) fn new(program: String, ports: Ports) -> Self {
+        Self { program, ports, ports_file: RefCell::default() }
+    }
+
+    /// Writes the files that the options name; a ports file written before goes away.
+    pub(super) fn write(&self, options: &Options) -> io::Result<()> {
+        if let Some(path) = &options.pid_file {
+            files::write_pid_file(Path::new(path))?;
+        }
+        *self.ports_file.borrow_mut() = None;
+        if let Some(directory) = &options.ports_file_dir {
+            let file = PortsFile::write(Path::new(directory), &self.program, &self.ports)?;
+            *self.ports_file.borrow_mut() = Some(file);
+        }
+        Ok(())
+    }
+}
+
+/// Why the control loop goes on waiting, or does not.
+enum Next {
+    Wait,
+    End,
+}
+
+impl Control {
+    pub(super) fn new(loaded: Loaded, identity: Identity, shards: Shards, files: Files) -> Self {
+        let now = wall_clock();
+        let facts = ServerFacts {
+            start: now,
+            config_load_time: now,
+            ..facts::monitoring(&loaded, &identity, shards.count())
+        };
+        Self {
+            loaded: RefCell::new(loaded),
+            identity,
+            shards: RefCell::new(shards),
+            files,
+            facts: RefCell::new(Arc::new(facts)),
+            lame_duck: Cell::new(false),
+            random: RefCell::new(fastrand::Rng::with_seed(now.nanos())),
+        }
+    }
+
+    /// Learns where the monitor really listens.
+    pub(super) fn set_monitor_port(&self, port: u16) {
+        let facts = ServerFacts { http_port: port, ..(**self.facts.borrow()).clone() };
+        *self.facts.borrow_mut() = Arc::new(facts);
+    }
+
+    /// Runs until the server has ended.
+    pub(super) async fn run(
+        self: &Rc<Self>,
+        mut events: mpsc::UnboundedReceiver<Signal>,
+        logging: &Logging,
+    ) {
+        let (done, mut duck_is_done) = mpsc::unbounded_channel();
+        loop {
+            let next = tokio::select! {
+                Some(signal) = events.recv() => self.on_signal(signal, logging, &done),
+                Some(()) = duck_is_done.recv() => Next::End,
+                else => Next::End,
+            };
+            if matches!(next, Next::End) {
+                break;
+            }
+        }
+        tracing::info!("Initiating Shutdown...");
+        self.shards.borrow_mut().end();
+        *self.files.ports_file.borrow_mut() = None;
+    }
+
+    fn on_signal(
+        self: &Rc<Self>,
+        signal: Signal,
+        logging: &Logging,
+        done: &mpsc::UnboundedSender<()>,
+    ) -> Next {
+        tracing::debug!("Trapped \"{}\" signal", signal.name());
+        match signal {
+            Signal::Interrupt => return Next::End,
+            Signal::Terminate if !self.lame_duck.get() => return Next::End,
+            Signal::Terminate => {}
+            Signal::Reload => self.reload(logging),
+            Signal::ReopenLog => logging.reopen(),
+            Signal::LameDuck if !self.lame_duck.replace(true) => {
+                let (control, done) = (Rc::clone(self), done.clone());
+                tokio::task::spawn_local(async move {
+                    control.retire().await;
+                    // The loop may have ended before.
+                    let _ = done.send(());
+                });
+            }
+            Signal::LameDuck => {}
+        }
+        Next::Wait
+    }
+
+    /// Lame duck mode: no newcomers, a warning to those who are there, then they go one by one.
+    async fn retire(&self) {
+        tracing::info!("Entering lame duck mode, stop accepting new clients");
+        let (duration, grace) = {
+            let loaded = self.loaded.borrow();
+            (loaded.options.lame_duck_duration, loaded.options.lame_duck_grace_period)
+        };
+        self.shards.borrow().tell_all(|| Say::StopAccepting);
+        if self.shards.borrow().clients() == 0 {
+            return;
+        }
+        self.tell_options(false, true);
+        tokio::time::sleep(grace).await;
+        let clients = self.shards.borrow().clients();
+        tracing::info!("Closing existing clients");
+        /// Gaps are no longer: with few clients, the last would wait for nothing.
+        const GAP_MAX: Duration = Duration::from_secs(1);
+        /// A timer's gap; with many clients several are closed at once.
+        const GAP_MIN: Duration = Duration::from_millis(1);
+        let every = (duration.saturating_sub(grace) / count(clients)).min(GAP_MAX);
+        let at_once =
+            if every < GAP_MIN { GAP_MIN.as_nanos() / every.as_nanos().max(1) } else { 1 };
+        while self.shards.borrow().clients() > 0 {
+            self.close_some(usize::try_from(at_once).unwrap_or(1));
+            let share = 0.5 + self.random.borrow_mut().f64() / 2.0;
+            tokio::time::sleep(every.max(GAP_MIN).mul_f64(share)).await;
+        }
+    }
+
+    /// Closes some clients, of each shard in turn.
+    fn close_some(&self, how_many: usize) {
+        let shards = self.shards.borrow();
+        let first = self.random.borrow_mut().u16(..shards.count());
+        for shard in (first..shards.count()).chain(0..first) {
+            let how_many = how_many.div_ceil(usize::from(shards.count()));
+            shards.tell(shard, Say::CloseSome { how_many, reason: CloseReason::ServerShutdown });
+        }
+    }
+
+    fn tell_options(&self, recheck: bool, announce: bool) {
+        let engine =
+            facts::engine(&self.loaded.borrow().options, &self.identity, self.lame_duck.get());
+        let options = Arc::new(engine);
+        self.shards.borrow().tell_all(|| Say::Options {
+            options: Arc::clone(&options),
+            recheck,
+            announce,
+        });
+    }
+
+    fn reload(&self, logging: &Logging) {
+        let reloaded = config::reload(&self.loaded.borrow());
+        let reloaded = match reloaded {
+            Ok(reloaded) => reloaded,
+            Err(text) => {
+                return tracing::error!("Failed to reload server configuration: {text}");
+            }
+        };
+        *self.loaded.borrow_mut() = reloaded.loaded;
+        let changed = |option| reloaded.changes.iter().any(|change| change.option == option);
+        for line in reloaded.changes.iter().filter_map(|change| change.line.as_ref()) {
+            tracing::info!("{line}");
+        }
+        let loaded = self.loaded.borrow();
+        logging.reconfigure(super::log_options(&loaded.options));
+        if (changed(ChangedOption::PidFile) || changed(ChangedOption::PortsFileDir))
+            && let Err(error) = self.files.write(&loaded.options)
+        {
+            tracing::error!("Could not write files: {error}");
+        }
+        let before = Arc::clone(&self.facts.borrow());
+        let facts = ServerFacts {
+            start: before.start,
+            http_port: before.http_port,
+            config_load_time: wall_clock(),
+            ..facts::monitoring(&loaded, &self.identity, before.shards)
+        };
+        *self.facts.borrow_mut() = Arc::new(facts);
+        self.tell_options(true, changed(ChangedOption::ClientAdvertise));
+        self.close_excess(&loaded.options);
+        let digest = loaded.digest.as_deref().unwrap_or_default();
+        tracing::info!("Reloaded server configuration ({digest})");
+    }
+
+    /// More clients may be connected than the new limit allows.
+    fn close_excess(&self, options: &Options) {
+        let shards = self.shards.borrow();
+        let most = usize::try_from(options.max_connections).unwrap_or(usize::MAX);
+        let excess = shards.clients().saturating_sub(most);
+        let (each, more) =
+            (excess / usize::from(shards.count()), excess % usize::from(shards.count()));
+        for shard in 0..shards.count() {
+            let how_many = each + usize::from(usize::from(shard) < more);
+            let reason = CloseReason::MaxConnectionsExceeded;
+            shards.tell(shard, Say::CloseSome { how_many, reason });
+        }
+    }
+}
+
+impl Source for Rc<Control> {
+    fn now(&self) -> Time {
+        wall_clock()
+    }
+
+    fn facts(&self) -> Arc<ServerFacts> {
+        Arc::clone(&self.facts.borrow())
+    }
+
+    fn unready(&self) -> Option<String> {
+        None
+    }
+
+    async fn reports(&self, request: ReportRequest) -> Vec<ShardReport> {
+        let asked: Vec<oneshot::Receiver<ShardReport>> = {
+            let shards = self.shards.borrow();
+            (0..shards.count())
+                .map(|shard| {
+                    let (answer, answered) = oneshot::channel();
+                    let request = request.clone();
+                    // Nobody waits for a report once its reader is gone.
+                    let answer = Box::new(|report| drop(answer.send(report)));
+                    shards.tell(shard, Say::Report { request, answer });
+                    answered
+                })
+                .collect()
+        };
+        let mut reports = Vec::new();
+        for answered in asked {
+            reports.extend(answered.await.ok());
+        }
+        reports
+    }
+}
+
+fn count(clients: usize) -> u32 {
+    u32::try_from(clients).unwrap_or(u32::MAX).max(1)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the control plane is not simulated")]
+fn wall_clock() -> Time {
+    Time::ZERO + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}

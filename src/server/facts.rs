@@ -1,0 +1,138 @@
+//! The options, taken apart into what each module owns.
+
+use std::sync::Arc;
+
+use crate::auth::{AuthConfig, AuthMethod, Authenticator, User};
+use crate::config::{Loaded, Options};
+use crate::engine::{ClientLimits, EngineOptions};
+use crate::outbound::OutboundLimits;
+use crate::proto::info::{COMPATIBLE_VERSION, InfoTemplate, LANGUAGE, OWN_VERSION, ServerInfo};
+use crate::report::ServerFacts;
+
+/// Who this server is, for as long as it runs.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    /// What of INFO never changes.
+    pub(super) info: ServerInfo,
+}
+
+impl Identity {
+    /// A new identity; the name is the id where none is configured.
+    pub(super) fn new(name: Option<String>) -> Self {
+        let server_id = nkeys::KeyPair::new_server().public_key();
+        let server_name = name.unwrap_or_else(|| server_id.clone());
+        let xkey = nkeys::XKey::new().public_key();
+        Self { info: ServerInfo { server_id, server_name, xkey, ..ServerInfo::default() } }
+    }
+
+    /// What clients are told under these options.
+    pub(super) fn server_info(&self, options: &Options, lame_duck: bool) -> ServerInfo {
+        let (host, port) = advertised(options);
+        ServerInfo {
+            host,
+            port,
+            headers: !options.no_header_support,
+            auth_required: authenticator(options).connect_required(),
+            max_payload: options.max_payload,
+            lame_duck,
+            ..self.info.clone()
+        }
+    }
+}
+
+fn advertised(options: &Options) -> (String, u16) {
+    match &options.client_advertise {
+        Some(advertise) => (advertise.host.clone(), advertise.port.unwrap_or(options.port)),
+        None => (options.host.clone(), options.port),
+    }
+}
+
+/// Who may log in.
+pub(super) fn authenticator(options: &Options) -> Authenticator {
+    let authorization = &options.authorization;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let method = if !authorization.users.is_empty() {
+        let user = |user: &crate::config::User| User {
+            name: user.user.clone(),
+            password: user.password.clone(),
+        };
+        AuthMethod::Users(authorization.users.iter().map(user).collect())
+    } else if authorization.token.is_some() {
+        AuthMethod::Token(text(&authorization.token))
+    } else if authorization.user.is_some() {
+        let (name, password) = (text(&authorization.user), text(&authorization.password));
+        AuthMethod::User(User { name, password })
+    } else {
+        AuthMethod::None
+    };
+    Authenticator::new(AuthConfig {
+        method,
+        no_auth_user: options.no_auth_user.clone(),
+        timeout: authorization.timeout,
+    })
+}
+
+/// A shard's share of the options.
+pub(super) fn engine(options: &Options, identity: &Identity, lame_duck: bool) -> EngineOptions {
+    let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    EngineOptions {
+        limits: ClientLimits {
+            max_payload: options.max_payload,
+            max_control_line: count(options.max_control_line),
+            max_connections: count(options.max_connections),
+            max_subscriptions: options.max_subscriptions.map_or(0, count),
+            max_sub_tokens: options.max_sub_tokens.map_or(0, usize::from),
+        },
+        outbound: OutboundLimits {
+            max_pending: bytes(options.max_pending),
+            write_deadline: options.write_deadline,
+        },
+        max_pending_total: bytes(options.max_pending_total),
+        ping_interval: options.ping_interval,
+        ping_max: options.ping_max,
+        auth: Arc::new(authenticator(options)),
+        auth_timeout: options.authorization.timeout,
+        headers: !options.no_header_support,
+        info: InfoTemplate::new(&identity.server_info(options, lame_duck)),
+        drop_for_slow: options.no_fast_producer_stall,
+        max_closed: count(options.max_closed_clients),
+        sublist_cache: !options.disable_sublist_cache,
+    }
+}
+
+/// What the monitor tells that changes at most with the configuration.
+pub(super) fn monitoring(loaded: &Loaded, identity: &Identity, shards: u16) -> ServerFacts {
+    let options = &loaded.options;
+    let (host, port) = advertised(options);
+    ServerFacts {
+        server_id: identity.info.server_id.clone(),
+        server_name: identity.info.server_name.clone(),
+        version: COMPATIBLE_VERSION.to_owned(),
+        ringmesh: OWN_VERSION.to_owned(),
+        runtime: LANGUAGE.to_owned(),
+        host,
+        port,
+        auth_required: options.authorization.required(),
+        max_connections: i64::from(options.max_connections),
+        max_subscriptions: options.max_subscriptions.map_or(0, u64::from),
+        ping_interval: options.ping_interval,
+        ping_max: i64::from(options.ping_max),
+        http_host: options.http_host.clone(),
+        http_port: options.http_port.unwrap_or(0),
+        http_base_path: options.http_base_path.trim_end_matches('/').to_owned(),
+        auth_timeout: options.authorization.timeout.as_secs_f64(),
+        max_control_line: i64::from(options.max_control_line),
+        max_payload: i64::from(options.max_payload),
+        max_pending: i64::try_from(options.max_pending).unwrap_or(i64::MAX),
+        tls_timeout: 2.0,
+        write_deadline: options.write_deadline,
+        shards,
+        config_digest: loaded.digest.clone().unwrap_or_default(),
+        tags: options.server_tags.clone(),
+        metadata: options.server_metadata.clone(),
+        system_account: "$SYS".to_owned(),
+        accounts: vec!["$G".to_owned(), "$SYS".to_owned()],
+        ..ServerFacts::default()
+    }
+}

@@ -1,0 +1,49 @@
+//! Where the server listens.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+
+use ring::{Socket, uring};
+
+use crate::config::Options;
+
+/// Listens for clients.
+///
+/// # Errors
+/// The line to log before the server ends.
+pub(super) fn clients(options: &Options) -> Result<(Socket, SocketAddr), String> {
+    let failed = |error: std::io::Error| {
+        format!("Error listening on port: {}:{}, {error}", options.host, options.port)
+    };
+    let address = resolve(&options.host, options.port).map_err(failed)?;
+    if address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+        // The wildcard means both families; a host without IPv6 has only the one.
+        let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, options.port));
+        if let Ok(listening) = uring::listen(both) {
+            return Ok(listening);
+        }
+    }
+    uring::listen(address).map_err(failed)
+}
+
+/// Listens for the monitor, if it is on.
+///
+/// # Errors
+/// The line to log before the server ends.
+pub(super) fn monitor(options: &Options) -> Result<Option<TcpListener>, String> {
+    let Some(port) = options.http_port else { return Ok(None) };
+    let host = &options.http_host;
+    let listen = || {
+        let listener = TcpListener::bind(resolve(host, port)?)?;
+        listener.set_nonblocking(true)?;
+        Ok::<_, std::io::Error>(listener)
+    };
+    let listener = listen()
+        .map_err(|error| format!("Can't listen to the monitor port: {host}:{port}, {error}"))?;
+    let port = listener.local_addr().map_or(port, |at| at.port());
+    tracing::info!("Starting http monitor on {host}:{port}");
+    Ok(Some(listener))
+}
+
+fn resolve(host: &str, port: u16) -> std::io::Result<SocketAddr> {
+    (host, port).to_socket_addrs()?.next().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+}

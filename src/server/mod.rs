@@ -1,0 +1,151 @@
+//! The server: builds everything from the checked options, runs it, and takes it down.
+//!
+//! It takes the options apart into what each module owns. Shards run on threads of their own; the
+//! control plane (signals, monitoring, reloads, the lame duck's clock) runs on the calling thread, in
+//! a tokio-uring runtime.
+
+mod control;
+mod facts;
+mod listener;
+mod shards;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ring::uring;
+use tokio::sync::mpsc;
+
+use crate::config::{Loaded, Options};
+use crate::files;
+use crate::logging::{FATAL, LogOptions, Logging};
+use crate::monitor::{Monitor, MonitorLimits};
+use crate::signals::{Signal, SignalListener};
+use control::Control;
+use facts::Identity;
+use shards::Shards;
+
+/// The name under which tools look for the program.
+pub const PEER_NAME: &str = "nats-server";
+
+/// Runs a server until it is told to end. Returns the exit code.
+#[must_use]
+pub fn run(loaded: Loaded, program: &str) -> u8 {
+    let logging = match Logging::install(log_options(&loaded.options)) {
+        Ok(logging) => logging,
+        Err(error) => {
+            tracing::error!(target: FATAL, "{error}");
+            return 1;
+        }
+    };
+    let ended = serve(loaded, program, &logging);
+    if let Err(text) = &ended {
+        tracing::error!(target: FATAL, "{text}");
+    }
+    logging.flush();
+    u8::from(ended.is_err())
+}
+
+fn serve(mut loaded: Loaded, program: &str, logging: &Logging) -> Result<(), String> {
+    let identity = Identity::new(loaded.options.server_name.clone());
+    announce(&loaded, &identity);
+    uring::probe().map_err(|error| error.to_string())?;
+    let _ = uring::raise_descriptor_limit();
+    let signals = Signals::start()?;
+    let monitor = listener::monitor(&loaded.options)?;
+    let (listener, bound) = listener::clients(&loaded.options)?;
+    loaded.options.port = bound.port();
+    tracing::info!("Listening for client connections on {}:{}", loaded.options.host, bound.port());
+    let files = write_files(&loaded.options, program, bound, monitor.as_ref())?;
+    let shards = Shards::start(&loaded.options, &identity, listener)?;
+    tracing::info!("Server is ready");
+    tokio_uring::start(async {
+        let control = Rc::new(Control::new(loaded, identity, shards, files));
+        if let Some(socket) = monitor {
+            control.set_monitor_port(socket.local_addr().map_or(0, |at| at.port()));
+            let listener = tokio::net::TcpListener::from_std(socket);
+            let monitor = Monitor::new(Rc::clone(&control), MonitorLimits::default());
+            match listener {
+                Ok(listener) => drop(tokio::task::spawn_local(monitor.serve(listener))),
+                Err(error) => tracing::error!("Monitoring does not run: {error}"),
+            }
+        }
+        control.run(signals.events, logging).await;
+    });
+    drop(signals.listener);
+    tracing::info!("Server Exiting..");
+    Ok(())
+}
+
+/// The signals of this process, as events.
+struct Signals {
+    listener: SignalListener,
+    events: mpsc::UnboundedReceiver<Signal>,
+}
+
+impl Signals {
+    fn start() -> Result<Self, String> {
+        let (sender, events) = mpsc::unbounded_channel();
+        let listener = SignalListener::start(move |signal| {
+            // Nobody listens any more once the server ends.
+            let _ = sender.send(signal);
+        })
+        .map_err(|error| format!("Signals cannot be handled: {error}"))?;
+        Ok(Self { listener, events })
+    }
+}
+
+/// Says what starts, in the lines that tools look for.
+fn announce(loaded: &Loaded, identity: &Identity) {
+    let facts = &identity.info;
+    tracing::info!("Starting nats-server");
+    tracing::info!("  Version:  {}", crate::proto::info::COMPATIBLE_VERSION);
+    tracing::info!("  Git:      [not set]");
+    tracing::info!("  Ringmesh: {}", crate::proto::info::OWN_VERSION);
+    tracing::info!("  Name:     {}", facts.server_name);
+    tracing::info!("  ID:       {}", facts.server_id);
+    if let (Some(file), Some(digest)) = (&loaded.config_file, &loaded.digest) {
+        tracing::info!("Using configuration file: {} ({digest})", file.display());
+    }
+    if facts::authenticator(&loaded.options).has_plaintext() {
+        tracing::warn!("Plaintext passwords detected, use nkeys or bcrypt");
+    }
+    if loaded.options.max_payload > crate::limits::MAX_PAYLOAD_WARN {
+        tracing::warn!(
+            "Maximum payloads over {} bytes are generally discouraged and could lead to poor performance",
+            crate::limits::MAX_PAYLOAD_WARN
+        );
+    }
+}
+
+fn write_files(
+    options: &Options,
+    program: &str,
+    bound: std::net::SocketAddr,
+    monitor: Option<&std::net::TcpListener>,
+) -> Result<control::Files, String> {
+    let monitoring = monitor.and_then(|socket| socket.local_addr().ok());
+    let ports = files::Ports {
+        nats: files::listen_urls("nats", bound),
+        monitoring: monitoring.map_or_else(Vec::new, |at| files::listen_urls("http", at)),
+        ..files::Ports::default()
+    };
+    let files = control::Files::new(program.to_owned(), ports);
+    files.write(options).map_err(|error| format!("Could not write files: {error}"))?;
+    Ok(files)
+}
+
+/// The log's share of the options.
+fn log_options(options: &Options) -> LogOptions {
+    LogOptions {
+        file: options.log_file.as_ref().map(Into::into),
+        time: options.logtime,
+        utc: options.logtime_utc,
+        debug: options.debug,
+        trace: options.trace,
+        file_bytes_max: options.log_size_limit.unwrap_or(0),
+        files_max: options.log_max_num.map_or(0, |most| usize::try_from(most).unwrap_or(0)),
+    }
+}
+
+/// A shared flag or fact that the monitor and the control loop both see.
+type Shared<T> = std::cell::RefCell<Arc<T>>;
