@@ -274,6 +274,8 @@ fn go_integer(text: &str) -> Result<i64, &'static str> {
         _ if lower.len() > 1 && lower.starts_with('0') => (8, &lower[1..]),
         _ => (10, lower.as_str()),
     };
+    // An underscore may also follow the prefix.
+    let digits = if radix == 10 { digits } else { digits.strip_prefix('_').unwrap_or(digits) };
     let bare = digits.replace('_', "");
     if bare.is_empty() || bare.starts_with(['-', '+']) || (bare != digits && !evenly_spaced(digits))
     {

@@ -191,12 +191,9 @@ impl Reading {
             return self
                 .take(parsed.map_err(|e| node.error(format!("error parsing {field}: {e}"))));
         }
+        let reason = format!("{field} should be converted to a duration");
+        self.warnings.push(misused(node, field, &reason));
         let seconds: i64 = self.take(decode(node))?;
-        self.warnings.push(misused(
-            node,
-            field,
-            &format!("{field} should be converted to a duration"),
-        ));
         Some(seconds.saturating_mul(1_000_000_000))
     }
 
@@ -204,12 +201,8 @@ impl Reading {
     fn unknown(&mut self, key: &str, name: &str, node: &Node, not_yet: &[NotYet]) {
         if let Some(refused) = not_yet.iter().find(|refused| refused.keys.contains(&name)) {
             if !is_off(&node.value) {
-                let Self { errors, .. } = self;
-                errors.push(node.error(format!(
-                    "{} is not supported yet: {}",
-                    quote(key),
-                    refused.remedy
-                )));
+                let text = format!("{} is not supported yet: {}", quote(key), refused.remedy);
+                self.errors.push(node.error(text));
             }
         } else if !node.used {
             self.errors.push(node.error(format!("unknown field {}", quote(key))));

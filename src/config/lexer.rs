@@ -122,7 +122,7 @@ impl<'a> Lexer<'a> {
             State::MapKeyEnd => self.map_key_end(),
             State::MapValue => self.map_value(),
             State::MapValueEnd => self.map_value_end(),
-            State::Done => Ok(Some(self.end())),
+            State::Done => Ok(Some(self.placed(Token::End))),
         }
     }
 }
@@ -255,7 +255,8 @@ impl Lexer<'_> {
         loop {
             match self.peek() {
                 c if c == quote => break,
-                END if then == State::KeyEnd => return self.unexpected_end(),
+                END if then == State::KeyEnd && self.at == self.mark => return self.finish(),
+                END if then == State::KeyEnd => return self.fail("Unexpected EOF.".into()),
                 END if quote == '\'' => {
                     return self.fail("Unexpected EOF processing quoted map key.".into());
                 }
@@ -286,10 +287,7 @@ impl Lexer<'_> {
         match self.bump() {
             c if c.is_whitespace() => self.goto(State::KeyEnd),
             '=' | ':' => self.goto(State::Value),
-            END => {
-                self.state = State::Done;
-                Ok(Some(self.end()))
-            }
+            END => self.finish(),
             _ => self.again(State::Value),
         }
     }
@@ -519,6 +517,8 @@ impl Lexer<'_> {
             }
         };
         text.push(byte);
+        // A text that ends in the middle of nothing counts from here.
+        self.mark = self.at;
         Ok(())
     }
 
@@ -778,15 +778,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn placed(&self, token: Token) -> Placed {
-        self.placed_at(self.mark, token)
-    }
-
-    fn end(&self) -> Placed {
-        self.placed_at(self.at, Token::End)
-    }
-
-    fn placed_at(&self, at: usize, token: Token) -> Placed {
-        let column = u32::try_from(at - self.mark_line_start).unwrap_or(u32::MAX);
+        let column = u32::try_from(self.mark - self.mark_line_start).unwrap_or(u32::MAX);
         Placed { token, line: self.line, column }
     }
 
@@ -795,8 +787,12 @@ impl<'a> Lexer<'a> {
         if self.mark < self.input.len() {
             return self.fail("Unexpected EOF.".into());
         }
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Step {
         self.state = State::Done;
-        Ok(Some(self.end()))
+        Ok(Some(self.placed(Token::End)))
     }
 
     fn fail(&self, text: String) -> Step {

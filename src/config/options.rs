@@ -108,7 +108,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// What holds when nothing is configured, on a machine with [`MEMORY_BYTES_ASSUMED`].
+    /// What holds when nothing is configured, on a machine with 1 GiB of memory.
     fn default() -> Self {
         Self {
             server_name: None,

@@ -349,17 +349,14 @@ fn date(text: &str) -> Result<DateTime, String> {
 fn directory(path: &str) -> &str {
     match path.rfind('/') {
         Some(slash) => &path[..=slash],
-        None => "",
+        None => ".",
     }
 }
 
 /// Two paths joined and cleaned without asking the file system, as Go's `filepath.Join`. An
 /// absolute `path` is taken below `directory` too.
 fn join(directory: &str, path: &str) -> String {
-    clean(&match directory {
-        "" => path.to_owned(),
-        _ => format!("{directory}/{path}"),
-    })
+    clean(&format!("{directory}/{path}"))
 }
 
 /// A path without `.`, `..` and doubled slashes, as Go's `path.Clean`.

@@ -321,14 +321,18 @@ impl<'de> MapAccess<'de> for Entries<'de> {
 
 /// `sha256:` and the hash of the tree as Go's JSON encoder would write it, with its newline.
 pub(super) fn digest(root: &Map) -> String {
-    let mut json = String::new();
-    write_map(root, &mut json);
-    json.push('\n');
     let mut text = "sha256:".to_owned();
-    for byte in Sha256::digest(json.as_bytes()) {
+    for byte in Sha256::digest(json(root) + "\n") {
         push(&mut text, format_args!("{byte:02x}"));
     }
     text
+}
+
+/// The tree as JSON in one line, keys in order.
+pub(super) fn json(root: &Map) -> String {
+    let mut json = String::new();
+    write_map(root, &mut json);
+    json
 }
 
 fn write_json(value: &Value, json: &mut String) {
@@ -376,7 +380,8 @@ fn write_text(text: &str, json: &mut String) {
             '\t' => json.push_str("\\t"),
             '\u{8}' => json.push_str("\\b"),
             '\u{c}' => json.push_str("\\f"),
-            '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+            // What was no UTF-8 became replacement characters, which Go writes as an escape.
+            '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\u{fffd}' => {
                 push(json, format_args!("\\u{:04x}", u32::from(c)));
             }
             _ => json.push(c),
