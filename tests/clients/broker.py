@@ -89,3 +89,25 @@ async def within(awaitable):
 async def collect(subscription, count):
     """The next messages of a subscription."""
     return [await subscription.next_msg(timeout=LIMIT) for _ in range(count)]
+
+
+async def introduce(publisher, subscriber):
+    """Comes back when the publisher's messages reach the subscriber.
+
+    All that the subscriber has subscribed to is live there then, and all that the publisher has
+    published before has arrived. The library's own `flush` does not tell: its PING may overtake
+    what it has not sent yet.
+    """
+    inbox = subscriber.new_inbox()
+    subscription = await subscriber.subscribe(inbox)
+
+    async def arrives():
+        while True:
+            await publisher.publish(inbox)
+            try:
+                return await subscription.next_msg(timeout=0.05)
+            except nats.errors.TimeoutError:
+                pass
+
+    await within(arrives())
+    await subscription.unsubscribe()

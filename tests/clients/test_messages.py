@@ -3,7 +3,7 @@
 import asyncio
 import unittest
 
-from broker import BrokerTest, collect, within
+from broker import BrokerTest, collect, introduce, within
 from nats.errors import NoRespondersError
 
 
@@ -11,8 +11,8 @@ class Messages(BrokerTest):
     async def test_a_message_reaches_its_subscribers_in_order(self):
         publisher, one, two = await self.connect(), await self.connect(), await self.connect()
         subscriptions = [await client.subscribe("orders.*") for client in (one, two)]
-        await one.flush()
-        await two.flush()
+        await introduce(publisher, one)
+        await introduce(publisher, two)
         for number in range(1000):
             await publisher.publish("orders.eu", str(number).encode())
         await publisher.flush()
@@ -27,7 +27,7 @@ class Messages(BrokerTest):
             await message.respond(b"re: " + message.data)
 
         await server.subscribe("ask", cb=answer)
-        await server.flush()
+        await introduce(client, server)
         for number in range(300):
             reply = await client.request("ask", str(number).encode(), timeout=20)
             self.assertEqual(reply.data, f"re: {number}".encode())
@@ -39,7 +39,7 @@ class Messages(BrokerTest):
             await message.respond(message.data)
 
         await server.subscribe("ask", "workers", cb=answer)
-        await server.flush()
+        await introduce(client, server)
         asked = [client.request("ask", str(n).encode(), timeout=20) for n in range(300)]
         replies = await asyncio.gather(*asked)
         self.assertEqual([int(reply.data) for reply in replies], list(range(300)))
@@ -51,7 +51,7 @@ class Messages(BrokerTest):
             await message.respond(b"yes")
 
         await server.subscribe("ask", cb=answer)
-        await server.flush()
+        await introduce(client, server)
         reply = await client.request("ask", b"?", timeout=20, old_style=True)
         self.assertEqual(reply.data, b"yes")
 
@@ -76,13 +76,13 @@ class Messages(BrokerTest):
         members = [await self.connect() for _ in counts]
         for index, member in enumerate(members):
             await member.subscribe("work", "group", cb=counter(index))
-            await member.flush()
+            await introduce(publisher, member)
         for _ in range(400):
             await publisher.publish("work", b"x")
         await publisher.flush()
         await within(done.wait())
         for member in members:
-            await member.flush()
+            await introduce(publisher, member)
         self.assertEqual(sum(counts), 400)
         self.assertTrue(all(count > 0 for count in counts), counts)
 
@@ -99,7 +99,7 @@ class Messages(BrokerTest):
         publisher, subscriber = await self.connect(), await self.connect()
         self.assertEqual(publisher.max_payload, 1024 * 1024)
         subscription = await subscriber.subscribe("large")
-        await subscriber.flush()
+        await introduce(publisher, subscriber)
         bodies = [bytes([65 + number]) * (1024 * 1024) for number in range(10)]
         for body in bodies:
             await publisher.publish("large", body)
@@ -134,10 +134,10 @@ class Messages(BrokerTest):
             received.append(message.data)
 
         await subscriber.subscribe("drained", cb=take)
-        await subscriber.flush()
+        await introduce(publisher, subscriber)
         for number in range(500):
             await publisher.publish("drained", str(number).encode())
-        await publisher.flush()
+        await introduce(publisher, subscriber)
         await within(subscriber.drain())
         self.assertEqual([int(data) for data in received], list(range(500)))
         self.assertTrue(subscriber.is_closed)
@@ -146,8 +146,9 @@ class Messages(BrokerTest):
         client = await self.connect(no_echo=True)
         other = await self.connect()
         subscription = await client.subscribe("echo")
+        await introduce(other, client)
         await client.publish("echo", b"mine")
-        await client.flush()
+        await introduce(client, other)
         await other.publish("echo", b"theirs")
         await other.flush()
         [message] = await collect(subscription, 1)
@@ -164,7 +165,8 @@ class Messages(BrokerTest):
     async def test_a_hundred_clients_talk_to_each_other(self):
         clients = await asyncio.gather(*(self.connect(name=f"c{n}") for n in range(100)))
         subscriptions = [await c.subscribe(f"to.{n}") for n, c in enumerate(clients)]
-        await asyncio.gather(*(client.flush() for client in clients))
+        for number, client in enumerate(clients):
+            await introduce(client, clients[(number + 1) % 100])
         for number, client in enumerate(clients):
             await client.publish(f"to.{(number + 1) % 100}", str(number).encode())
             await client.flush()

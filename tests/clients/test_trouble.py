@@ -6,7 +6,7 @@ import tempfile
 import unittest
 
 import nats
-from broker import LIMIT, Broker, BrokerTest, collect, within
+from broker import LIMIT, Broker, BrokerTest, collect, introduce, within
 from nats.errors import AuthorizationError, MaxPayloadError, NoServersError
 
 
@@ -129,7 +129,7 @@ class SlowConsumer(BrokerTest):
         stalled_writer.transport.pause_reading()
         healthy, publisher = await self.connect(), await self.connect()
         subscription = await healthy.subscribe("flood", pending_bytes_limit=-1)
-        await healthy.flush()
+        await introduce(publisher, healthy)
         body = b"x" * 100_000
         for _ in range(300):
             await publisher.publish("flood", body)
