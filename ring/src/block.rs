@@ -140,7 +140,10 @@ impl Lease {
     }
 
     /// A lease of bytes that no kernel knows; `pool`, when given, is told of the return.
-    #[cfg_attr(not(feature = "sim"), expect(dead_code, reason = "only simulations own their bytes"))]
+    #[cfg_attr(
+        not(feature = "sim"),
+        expect(dead_code, reason = "only simulations own their bytes")
+    )]
     pub(crate) fn own(bytes: Vec<u8>, pool: Option<Rc<dyn LeasePool>>) -> Self {
         Self { bytes: LeasedBytes::Own(bytes, pool) }
     }

@@ -49,8 +49,9 @@ impl Engine {
     }
 
     fn on_connect(&mut self, index: u32, client: &mut Client, json: &[u8]) -> Result<(), End> {
-        let mut connect = Connect::default();
+        let mut connect = client.credentials.take().map_or_else(Connect::default, |last| *last);
         if client.connected {
+            self.end_all_subscriptions(client);
             // What a further CONNECT leaves out stays as it was.
             (connect.verbose, connect.pedantic, connect.echo) =
                 (client.verbose, client.pedantic, client.echo);
@@ -82,7 +83,11 @@ impl Engine {
             line.forget();
         }
         describe(client, &mut connect);
-        self.log_in(index, client, &connect)
+        self.log_in(index, client, &connect)?;
+        if self.options.auth.required() {
+            client.credentials = Some(Box::new(connect));
+        }
+        Ok(())
     }
 
     /// A client that does not begin with CONNECT while log-ins are checked may still be nobody in
@@ -216,6 +221,12 @@ impl Engine {
         self.acknowledge(index, client);
     }
 
+    fn end_all_subscriptions(&mut self, client: &mut Client) {
+        for id in client.sids.ids() {
+            self.end_subscription(client, id);
+        }
+    }
+
     /// Removes a client's subscription.
     fn end_subscription(&mut self, client: &mut Client, id: u32) {
         let Some(subscription) = self.router.unsubscribe(id) else { return };
@@ -282,8 +293,9 @@ impl Engine {
             block,
             origin: Origin::Client { index, echo: client.echo },
         };
-        self.route(index, client, &message);
+        // Before its deliveries, as its own message may be among them.
         self.acknowledge(index, client);
+        self.route(index, client, &message);
         self.after_publish(index, client);
         Ok(())
     }

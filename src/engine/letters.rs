@@ -3,9 +3,9 @@
 use ring::Token;
 
 use crate::close::CloseReason;
-use crate::mailbox::{Letter, Parcel};
+use crate::mailbox::{Letter, Parcel, Posted};
 use crate::outbound::Closing;
-use crate::router::{Interest, Message};
+use crate::router::{Interest, Message, Origin};
 use crate::session::{Client, Hold};
 
 use super::{Control, Engine};
@@ -148,11 +148,24 @@ impl Engine {
             while let Some(id) = self.router.exhausted.pop() {
                 self.end_exhausted(None, id);
             }
+            self.bounce_unserved(&posted);
             if self.router.reach.all_slow() {
                 self.tell_slow(from, posted.publisher);
             }
         }
         self.settle_overflowed();
+    }
+
+    /// Queue groups whose last member here has just left are served by another shard, if one has a
+    /// member. It knows by then that this shard has none: the news went ahead of the message.
+    fn bounce_unserved(&mut self, posted: &Posted<'_>) {
+        let Origin::Shard { groups } = posted.message.origin else { return };
+        for group in groups.split(|byte| *byte == b'\n').filter(|name| !name.is_empty()) {
+            let served = self.router.served.iter().any(|name| **name == *group);
+            if !served && let Some(shard) = self.router.other_shard(posted.message.subject, group) {
+                self.mail.post_message(shard, posted.publisher, &posted.message, group);
+            }
+        }
     }
 
     /// Tells another shard that its publisher's recipients here are slow, once.

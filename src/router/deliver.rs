@@ -36,6 +36,7 @@ impl Router {
     pub fn deliver(&mut self, links: &mut LinkTable, message: &Message<'_>) -> Delivery {
         self.shards = 0;
         self.shard_groups.clear();
+        self.served.clear();
         let matches = self.sublist.matches(message.subject);
         let mut hand = Hand {
             subscriptions: &mut self.subscriptions,
@@ -54,13 +55,34 @@ impl Router {
         }
         for group in &matches.queues {
             let random = self.random.u64(..);
-            match hand.give_one(&group.members, message, random, &group.name) {
-                Taker::Client => local += 1,
+            if !message.origin.names(&group.name) {
+                continue;
+            }
+            match hand.give_one(&group.members, message, random) {
+                Taker::Client => {
+                    local += 1;
+                    if matches!(message.origin, Origin::Shard { .. }) {
+                        self.served.push(Rc::clone(&group.name));
+                    }
+                }
                 Taker::Shard(shard) => self.shard_groups.push((shard, Rc::clone(&group.name))),
                 Taker::Nobody => {}
             }
         }
         Delivery { local, remote: self.shards != 0 || !self.shard_groups.is_empty() }
+    }
+
+    /// Where a queue group's message goes whose chosen shard no longer has a member: another shard
+    /// that has one.
+    pub fn other_shard(&mut self, subject: &[u8], group: &[u8]) -> Option<u16> {
+        let matches = self.sublist.matches(subject);
+        let group = matches.queues.iter().find(|queue| *queue.name == *group)?;
+        let mut owners = queue_group::order(&group.members, self.random.u64(..))
+            .filter_map(|member| self.subscriptions.get(member.id as usize));
+        owners.find_map(|subscription| match subscription.owner {
+            Owner::Shard(shard) => Some(shard),
+            Owner::Client(_) => None,
+        })
     }
 
     /// Whether a client has a plain subscription of its own that a subject matches, and its sid.
@@ -100,19 +122,8 @@ impl Hand<'_> {
     }
 
     /// Gives the message to one member of a group.
-    fn give_one(
-        &mut self,
-        members: &[Member],
-        message: &Message<'_>,
-        random: u64,
-        name: &[u8],
-    ) -> Taker {
+    fn give_one(&mut self, members: &[Member], message: &Message<'_>, random: u64) -> Taker {
         let routed = matches!(message.origin, Origin::Shard { .. });
-        if let Origin::Shard { groups } = message.origin
-            && !groups.split(|byte| *byte == b'\n').any(|group| group == name)
-        {
-            return Taker::Nobody;
-        }
         for member in queue_group::order(members, random) {
             let owner = self.subscriptions.get(member.id as usize).map(|sub| sub.owner);
             match owner {

@@ -57,6 +57,17 @@ pub enum Origin<'a> {
     Internal,
 }
 
+impl Origin<'_> {
+    /// Whether a queue group is to be served here: always, but for messages from another shard that
+    /// do not name it.
+    fn names(&self, group: &[u8]) -> bool {
+        match self {
+            Self::Shard { groups } => groups.split(|byte| *byte == b'\n').any(|name| name == group),
+            Self::Client { .. } | Self::Internal => true,
+        }
+    }
+}
+
 /// Whom a publisher's messages of this turn reached.
 #[derive(Debug, Default)]
 pub struct Reach {
@@ -109,6 +120,8 @@ pub struct Router {
     pub shards: u64,
     /// Queue groups of the last message that other shards serve: the shard and the group's name.
     pub shard_groups: Vec<(u16, std::rc::Rc<[u8]>)>,
+    /// Queue groups of the last message from another shard that a client here took it for.
+    pub served: Vec<std::rc::Rc<[u8]>>,
     /// Messages are not delivered to recipients that are slow.
     pub drop_for_slow: bool,
     /// Deliveries that [`drop_for_slow`](Self::drop_for_slow) kept back.
@@ -132,6 +145,7 @@ impl Router {
             exhausted: Vec::new(),
             shards: 0,
             shard_groups: Vec::new(),
+            served: Vec::new(),
             drop_for_slow: false,
             dropped: 0,
             random: fastrand::Rng::with_seed(seed),

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use ring::{Time, Token};
 
+use crate::proto::connect::Connect;
+
 use super::{Input, Line, Sids};
 
 /// How far the log-in has come.
@@ -107,6 +109,8 @@ pub struct Client {
     pub line: Option<Box<Line>>,
     /// What it said about itself.
     pub about: Option<Box<About>>,
+    /// Its last CONNECT, where log-ins are checked: a further one may leave credentials out.
+    pub credentials: Option<Box<Connect>>,
     /// PINGs to it.
     pub pings: Pings,
     /// Messages it published.
@@ -145,6 +149,7 @@ impl Client {
             input: Input::default(),
             line: None,
             about: None,
+            credentials: None,
             pings: Pings::default(),
             in_msgs: 0,
             in_bytes: 0,
