@@ -169,8 +169,11 @@ impl Engine {
         let Some((link, pool)) = self.links.with_pool(index) else { return };
         link.dirty = false;
         self.pending_change += link.count_bytes();
-        if link.sending || link.closing == Closing::Ending {
+        if link.sending {
             return;
+        }
+        if link.closing == Closing::Ending {
+            return self.advance_closing(index, false);
         }
         let Some(batch) = link.queue.take(pool) else {
             if link.closing != Closing::No {

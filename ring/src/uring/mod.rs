@@ -22,9 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-use crate::{
-    Completion, Direction, Doorbell, EndReason, Errno, Op, Outcome, Ring, Socket, Time, Token,
-};
+use crate::{Completion, Doorbell, EndReason, Errno, Op, Outcome, Ring, Socket, Time, Token};
 use buffers::Buffers;
 use pace::Pace;
 use queue::Queues;
@@ -342,13 +340,7 @@ impl Ring for Uring {
                 }
             }
             Op::Connect { address } => self.push_connect(token, address),
-            Op::Shutdown { socket, how } => {
-                let how = match how {
-                    Direction::Write => libc::SHUT_WR,
-                    Direction::Both => libc::SHUT_RDWR,
-                };
-                self.push_silent(opcode::Shutdown::new(types::Fd(socket.0), how).build());
-            }
+            Op::Shutdown { socket, how } => socket::shutdown(socket, how),
             Op::Close { socket } => {
                 self.push_silent(opcode::Close::new(types::Fd(socket.0)).build());
             }

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::mem;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
-use crate::{Errno, Socket};
+use crate::{Direction, Errno, Socket};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -39,6 +39,17 @@ pub fn listen(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
 pub fn close(socket: Socket) {
     // SAFETY: the caller owns the descriptor and gives it up here.
     drop(unsafe { OwnedFd::from_raw_fd(socket.0) });
+}
+
+/// Ends one direction of a connection, or both. Not through the ring: the kernel would carry that out
+/// on a worker thread, and the call does not block.
+pub(super) fn shutdown(socket: Socket, how: Direction) {
+    let how = match how {
+        Direction::Write => Shutdown::Write,
+        Direction::Both => Shutdown::Both,
+    };
+    // A connection that is already gone needs no end.
+    let _ = borrow(socket).shutdown(how);
 }
 
 /// Who is at the other end.
