@@ -45,9 +45,17 @@ fn say(kind: Kind, args: &[&str], dir: &Path) -> Said {
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     Said {
         exit_code: output.status.code(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        stderr: sorted_lines(&String::from_utf8_lossy(&output.stderr)),
         stdout: if stdout.contains("Usage: ") { "usage".to_owned() } else { stdout },
     }
+}
+
+/// Of several errors nats-server tells now this and now that one first.
+fn sorted_lines(text: &str) -> String {
+    let (prefix, rest) = text.split_once(": ").unwrap_or(("", text));
+    let mut lines: Vec<_> = rest.split('\n').collect();
+    lines.sort_unstable();
+    format!("{prefix}: {}", lines.join("\n"))
 }
 
 /// Ringmesh must say what the real server says, to the byte; all differences are told.
