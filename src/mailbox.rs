@@ -250,7 +250,7 @@ impl<C> Mailboxes<C> {
     }
 
     /// The next letter, and who posted it.
-    pub fn next(&mut self) -> Option<(u16, Letter)> {
+    pub fn next_letter(&mut self) -> Option<(u16, Letter)> {
         for (from, incoming) in (0..).zip(&mut self.incoming) {
             if let Some(letter) = incoming.as_mut().and_then(Incoming::next) {
                 return Some((from, letter));

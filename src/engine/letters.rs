@@ -20,7 +20,7 @@ impl Engine {
             self.on_control(control);
         }
         for _ in 0..LETTERS_A_TURN {
-            let Some((from, letter)) = self.mail.next() else { return };
+            let Some((from, letter)) = self.mail.next_letter() else { return };
             match letter {
                 Letter::Adopt { socket, peer } => self.adopt(socket, peer),
                 Letter::Interest(interest) => self.on_interest(from, interest),

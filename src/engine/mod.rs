@@ -83,7 +83,6 @@ pub struct Engine {
     /// Publishers of other shards that were told that their recipients here are slow.
     told_slow: Vec<(u16, Token, Vec<Token>)>,
     closed: VecDeque<ConnectionReport>,
-    closed_clients: Vec<u32>,
     counters: Counters,
     latency: crate::hist::Hist,
     random: fastrand::Rng,
@@ -112,6 +111,7 @@ impl Engine {
         let hasher = || FixedState::with_seed(seed);
         let mut router = Router::new(options.outbound, seed);
         router.drop_for_slow = options.drop_for_slow;
+        router.sublist.set_cached(options.sublist_cache);
         Self {
             router,
             options,
@@ -133,7 +133,6 @@ impl Engine {
             foreign: HashMap::with_hasher(hasher()),
             told_slow: Vec::new(),
             closed: VecDeque::new(),
-            closed_clients: Vec::new(),
             counters: Counters::default(),
             latency: crate::hist::Hist::new(),
             random: fastrand::Rng::with_seed(seed.rotate_left(17)),

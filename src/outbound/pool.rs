@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ring::{Batch, Segment};
 
 /// Capacity of a block for a few small messages.
-pub const SMALL_BYTES: usize = 2 << 10;
+pub(super) const SMALL_BYTES: usize = 2 << 10;
 /// Capacity of a block for bulk.
 pub const LARGE_BYTES: usize = 64 << 10;
 /// Shared blocks larger than this are not kept.
@@ -33,10 +33,12 @@ impl Pool {
     /// An empty block with room for at least `len` bytes.
     #[must_use]
     pub fn block(&mut self, len: usize) -> Vec<u8> {
-        let (stock, capacity) = match len {
-            0..=SMALL_BYTES => (&mut self.small, SMALL_BYTES),
-            0..=LARGE_BYTES => (&mut self.large, LARGE_BYTES),
-            larger => return Vec::with_capacity(larger),
+        let (stock, capacity) = if len <= SMALL_BYTES {
+            (&mut self.small, SMALL_BYTES)
+        } else if len <= LARGE_BYTES {
+            (&mut self.large, LARGE_BYTES)
+        } else {
+            return Vec::with_capacity(len);
         };
         stock.pop().unwrap_or_else(|| Vec::with_capacity(capacity))
     }

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use ring::uring::{BusyPoll, StartError, Uring, UringOptions};
+use ring::uring::{BusyPoll, Uring, UringOptions};
 use ring::{Doorbell, Ring, Socket};
 
 use crate::config::{self, Options};
@@ -46,7 +46,7 @@ struct Start {
     busy_poll: BusyPoll,
     /// Doorbells by shard; whole once all threads have passed `gate`.
     bells: Mutex<Vec<(u16, Doorbell)>>,
-    failure: Mutex<Option<StartError>>,
+    failure: Mutex<Option<String>>,
     gate: Barrier,
 }
 
@@ -83,7 +83,7 @@ impl Shards {
         }
         start.gate.wait();
         if let Some(error) = lock(&start.failure).take() {
-            return Err(error.to_string());
+            return Err(error);
         }
         let mut bells = lock(&start.bells).clone();
         bells.sort_by_key(|(shard, _)| *shard);
@@ -129,20 +129,10 @@ fn run_shard(start: &Start, mut mail: Mailboxes<Control>, listener: Socket, shar
     let ring = Uring::new(UringOptions { busy_poll: start.busy_poll });
     match &ring {
         Ok(ring) => lock(&start.bells).push((mail.shard, ring.doorbell())),
-        Err(_) => {}
+        Err(error) => *lock(&start.failure) = Some(error.to_string()),
     }
-    let mut ring = match ring {
-        Ok(ring) => Some(ring),
-        Err(error) => {
-            *lock(&start.failure) = Some(error);
-            None
-        }
-    };
     start.gate.wait();
-    if lock(&start.failure).is_some() {
-        return;
-    }
-    let Some(mut ring) = ring.take() else { return };
+    let (Ok(mut ring), None) = (ring, &*lock(&start.failure)) else { return };
     let shard = mail.shard;
     for (other, bell) in lock(&start.bells).iter().filter(|(other, _)| *other != shard) {
         mail.set_bell(*other, bell.clone());

@@ -87,6 +87,8 @@ pub struct Sublist {
     found: Matches,
     generation: u64,
     stats: SublistStats,
+    /// Whether results are kept (`disable_sublist_cache`).
+    is_cached: bool,
 }
 
 impl Sublist {
@@ -102,6 +104,7 @@ impl Sublist {
             found: Matches::default(),
             generation: 1,
             stats: SublistStats::default(),
+            is_cached: true,
         }
     }
 
@@ -162,6 +165,10 @@ impl Sublist {
             self.found.clear();
             return &self.found;
         }
+        if !self.is_cached {
+            self.compute(subject);
+            return &self.found;
+        }
         let hash = self.hashing.bytes(subject);
         let probe = self.cache.probe(hash, subject, self.generation);
         if let Probe::Hit(slot) = probe {
@@ -171,6 +178,11 @@ impl Sublist {
         self.compute(subject);
         self.cache.store(probe, (hash, subject), self.generation, &self.found);
         &self.found
+    }
+
+    /// Keeps results from now on, or does not.
+    pub fn set_cached(&mut self, is_cached: bool) {
+        self.is_cached = is_cached;
     }
 
     /// Something about a subscription changed that whoever keeps results must know.

@@ -472,3 +472,15 @@ fn a_long_life_of_a_table_finds_what_a_list_finds() {
     }
     empty(&mut list, &mut model);
 }
+
+#[test]
+fn without_a_cache_every_subject_is_matched_anew() {
+    let mut sublist = Sublist::new(7);
+    sublist.set_cached(false);
+    sublist.insert(b"a.*", None, Member { id: 1, weight: 1 });
+    for _ in 0..3 {
+        assert_eq!(sublist.matches(b"a.b").plain.len(), 1);
+    }
+    assert_eq!(sublist.stats().cache_hits, 0);
+    assert_eq!(sublist.stats().num_cache, 0);
+}
