@@ -25,7 +25,7 @@ const LETTERS_MAX: usize = 1024;
 /// Bytes of parcels in a box above which it is full.
 const BOX_BYTES_MAX: usize = 8 << 20;
 /// A parcel of this size leaves before the turn ends.
-const PARCEL_BYTES_MAX: usize = 256 << 10;
+const PARCEL_BYTES_MAX: usize = 128 << 10;
 
 /// What one shard says to another.
 pub enum Letter {
@@ -129,6 +129,7 @@ pub struct Mailboxes<C> {
     pub shard: u16,
     outgoing: Vec<Option<Outgoing>>,
     incoming: Vec<Option<Incoming>>,
+    next_from: usize,
     control: mpsc::Receiver<C>,
 }
 
@@ -161,6 +162,7 @@ pub fn connect<C>(shards: u16) -> (Vec<Mailboxes<C>>, Vec<mpsc::Sender<C>>) {
                 shard,
                 outgoing: none(),
                 incoming: (0..shards).map(|_| None).collect(),
+                next_from: 0,
                 control,
             }
         })
@@ -236,6 +238,7 @@ impl<C> Mailboxes<C> {
         self.outgoing[usize::from(shard)].as_ref().is_some_and(|outgoing| {
             // Relaxed: a bound, not an order.
             outgoing.bytes.load(Ordering::Relaxed) + outgoing.open.bytes.len() > BOX_BYTES_MAX
+                || outgoing.waiting.len() > LETTERS_MAX
         })
     }
 
@@ -251,9 +254,13 @@ impl<C> Mailboxes<C> {
 
     /// The next letter, and who posted it.
     pub fn next_letter(&mut self) -> Option<(u16, Letter)> {
-        for (from, incoming) in (0..).zip(&mut self.incoming) {
-            if let Some(letter) = incoming.as_mut().and_then(Incoming::next) {
-                return Some((from, letter));
+        let shards = self.incoming.len();
+        for step in 0..shards {
+            // Each sender in turn, so that none is read before the others for ever.
+            let from = (self.next_from + step) % shards;
+            if let Some(letter) = self.incoming[from].as_mut().and_then(Incoming::next) {
+                self.next_from = (from + 1) % shards;
+                return Some((u16::try_from(from).unwrap_or(u16::MAX), letter));
             }
         }
         None

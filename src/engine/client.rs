@@ -40,7 +40,9 @@ impl Engine {
             ClientOp::Ping => self.on_ping(index, client),
             ClientOp::Pong => {
                 client.pings.outstanding = 0;
-                client.pings.rtt = self.now - client.pings.sent_at;
+                if client.pings.sent_at > ring::Time::ZERO {
+                    client.pings.rtt = self.now - client.pings.sent_at;
+                }
             }
             ClientOp::Err(_) => return Err(End { reason: CloseReason::ParseError, error: None }),
             ClientOp::Publish(_) | ClientOp::Info | ClientOp::Ok => {}
@@ -118,11 +120,15 @@ impl Engine {
             Verdict::Rejected => return Err(CloseReason::AuthenticationFailure.into()),
             Verdict::Hash(job) => {
                 client.phase = Phase::Verifying;
+                let due = self.now + self.options.auth_timeout;
+                self.timers.schedule(due, (self.links.token(index), super::timers::Timer::Login));
                 client.hold = Some(Box::new(Hold::Verdict));
                 let errand =
                     Errand::Hash { shard: self.mail.shard, token: self.links.token(index), job };
-                // A server that is going down no longer hashes; the log-in times out.
-                let _ = self.errands.send(errand);
+                if self.errands.try_send(errand).is_err() {
+                    // More wait than can be hashed in time.
+                    return Err(CloseReason::AuthenticationTimeout.into());
+                }
             }
         }
         Ok(())
@@ -131,7 +137,7 @@ impl Engine {
     /// The client's CONNECT is accepted.
     fn welcome(&mut self, index: u32, client: &mut Client, identity: Identity) {
         Self::enter(client, identity);
-        if !client.pings.first_scheduled {
+        if !client.pings.first_scheduled && client.pings.sent_at == ring::Time::ZERO {
             client.pings.first_scheduled = true;
             self.schedule_first_ping(self.links.token(index));
         }

@@ -81,7 +81,8 @@ impl Engine {
         let end = ReportedEnd { at: self.now, reason: reason.as_str() };
         let closed = ConnectionReport {
             end: Some(end),
-            ..super::report::connection(client, link, &self.router)
+            closed_subscriptions: super::report::closed_subscriptions(client, &self.router),
+            ..super::report::connection(client, link)
         };
         if self.closed.len() >= self.options.max_closed {
             self.closed.pop_front();

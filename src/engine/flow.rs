@@ -21,32 +21,37 @@ const HELD_TICK: Duration = Duration::from_millis(10);
 const ZERO_COPY_BYTES_MIN: usize = 64 << 10;
 
 impl Engine {
-    /// Holds a publisher whose recipients of this turn are all slow, while one of them still moves.
+    /// Holds a publisher that must wait for somebody.
     pub(super) fn hold_if_all_slow(&mut self, index: u32, client: &mut Client) {
-        if self.is_over_memory() {
-            client.hold = Some(Box::new(Hold::Memory));
-        } else {
-            if self.router.reach.moving || self.router.drop_for_slow {
-                return;
-            }
-            if self.router.reach.slow.is_empty() && self.reached_shards == 0 {
-                return;
-            }
-            let moving_shards = bits(self.reached_shards)
-                .any(|shard| client.slow_shards & 1 << shard == 0 && !self.mail.is_full(shard));
-            let stalled =
-                |index: &u32| self.links.at(*index).is_none_or(|link| link.is_stalled(self.now));
-            let all_stalled =
-                self.reached_shards == 0 && self.router.reach.slow.iter().all(stalled);
-            if moving_shards || all_stalled {
-                return;
-            }
-            let slow = self.router.reach.slow.iter().map(|slow| self.links.token(*slow)).collect();
-            client.hold = Some(Box::new(Hold::Recipients(slow)));
-        }
+        let Some(hold) = self.reason_to_hold(client) else { return };
+        client.hold = Some(Box::new(hold));
         client.stalls += 1;
         self.counters.stalled_clients += 1;
         self.held.push_back(self.links.token(index));
+    }
+
+    /// Whether what a publisher's turn has brought so far is more than the server or a mailbox may
+    /// hold, or all its recipients are slow, and one of them still moves.
+    fn reason_to_hold(&self, client: &Client) -> Option<Hold> {
+        let (reach, shards) = (&self.router.reach, self.reached_shards);
+        if self.is_over_memory() {
+            return Some(Hold::Memory);
+        }
+        let full = bits(shards).filter(|shard| self.mail.is_full(*shard));
+        let full = full.fold(0, |set, shard| set | 1 << shard);
+        if full != 0 {
+            return Some(Hold::Mailbox(full));
+        }
+        if reach.moving || self.router.drop_for_slow || shards & !client.slow_shards != 0 {
+            return None;
+        }
+        let stalled =
+            |index: &u32| self.links.at(*index).is_none_or(|link| link.is_stalled(self.now));
+        if shards == 0 && reach.slow.iter().all(stalled) {
+            return None;
+        }
+        let slow = reach.slow.iter().map(|slow| self.links.token(*slow)).collect();
+        Some(Hold::Recipients { slow, shards })
     }
 
     fn is_over_memory(&self) -> bool {
@@ -82,12 +87,9 @@ impl Engine {
         let Some(client) = self.clients[publisher.index as usize].as_deref() else { return true };
         match client.hold.as_deref() {
             Some(Hold::Memory) => !self.is_over_memory(),
-            Some(Hold::Recipients(slow)) => {
-                let shards = client.slow_shards;
-                self.one_moves(slow)
-                    || (slow.is_empty()
-                        && bits(shards).all(|s| !self.mail.is_full(s))
-                        && shards == 0)
+            Some(Hold::Mailbox(full)) => bits(*full).all(|shard| !self.mail.is_full(shard)),
+            Some(Hold::Recipients { slow, shards }) => {
+                self.one_moves(slow) || shards & !client.slow_shards != 0
             }
             Some(Hold::Verdict | Hold::Barrier(_)) => false,
             None => true,
@@ -157,6 +159,9 @@ impl Engine {
             self.flush_link(*index);
         }
         self.links.restore_dirty(dirty);
+        if !self.router.overflowed.is_empty() {
+            self.settle_overflowed();
+        }
         let change = std::mem::take(&mut self.pending_change);
         if change != 0 {
             // Relaxed: a bound, not an order. Adding a negative number wraps around to less.
@@ -169,6 +174,11 @@ impl Engine {
         let Some((link, pool)) = self.links.with_pool(index) else { return };
         link.dirty = false;
         self.pending_change += link.count_bytes();
+        let pending = link.queue.pending_bytes();
+        if pending > self.options.outbound.max_pending && link.closing == Closing::No {
+            // Answers count, too: who asks must listen.
+            self.router.overflowed.push(index);
+        }
         if link.sending {
             return;
         }
@@ -192,6 +202,11 @@ impl Engine {
             link.progress_at = self.now;
         }
         link.sending = true;
+        if mode != SendMode::Try && !link.timed {
+            link.timed = true;
+            let at = self.now + self.options.outbound.write_deadline;
+            self.timers.schedule(at, (token, Timer::Write));
+        }
         self.ops.push((token, Op::Send { socket: link.socket, batch, mode }));
     }
 }

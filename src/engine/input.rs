@@ -11,11 +11,14 @@ use crate::outbound::Closing;
 use crate::proto::client::{self, ClientOp, ParseError, Publish, PublishLimits, Step};
 use crate::router::run::Run;
 use crate::session::{CARRIED_MAX, Client, Filling, Line, Phase};
+use crate::subject;
 
 use super::{End, Engine};
 
 /// Control lines up to this length are compared with the next one.
 const LINE_COMPARED_MAX: usize = 512;
+/// Waiting bytes of a client whose password is being hashed above which it is refused.
+const UNVERIFIED_MAX: usize = 2 << 20;
 /// Waiting bytes of a held session above which its receive is cancelled.
 const WAITING_MAX: usize = 64 << 10;
 
@@ -54,7 +57,11 @@ impl Engine {
         let consumed = self.consume(index, &mut client, waiting.as_slice());
         let used = consumed.unwrap_or(0);
         client.input.put_back(waiting, used);
+        let has_ended = client.has_ended && client.hold.is_none();
         self.finish(index, client, consumed.map(drop));
+        if has_ended {
+            return self.close(index, crate::close::CloseReason::ClientClosed.into());
+        }
         if self.links.at(index).is_some_and(|link| link.closing == Closing::No) {
             self.arm_unless_held(index);
         }
@@ -80,8 +87,13 @@ impl Engine {
 
     fn pause_if_much_waits(&mut self, index: u32) {
         let token = self.links.token(index);
-        let waiting = self.clients[index as usize].as_ref().map_or(0, |c| c.input.waiting());
-        if waiting > WAITING_MAX
+        let Some(client) = self.clients[index as usize].as_ref() else { return };
+        // Before its log-in a client may not make the server keep more than one read brings.
+        let most = if client.phase == Phase::Open { WAITING_MAX } else { 0 };
+        if client.input.waiting() > UNVERIFIED_MAX && client.phase != Phase::Open {
+            return self.close(index, crate::close::CloseReason::AuthenticationFailure.into());
+        }
+        if client.input.waiting() > most
             && let Some(link) = self.links.at_mut(index)
             && link.receiving
             && !link.cancelling
@@ -294,7 +306,10 @@ impl Engine {
 
     /// A plain message's line is kept, in case the next one has the same.
     fn remember_line(&self, client: &mut Client, publish: &Publish<'_>, line: &[u8]) {
-        let plain = !client.verbose && !client.pedantic && publish.header_len.is_none();
+        let reserved = subject::is_reserved(publish.subject)
+            || publish.reply.is_some_and(subject::is_reserved_reply);
+        let plain =
+            !client.verbose && !client.pedantic && publish.header_len.is_none() && !reserved;
         if !plain || line.len() > LINE_COMPARED_MAX {
             if let Some(line) = &mut client.line {
                 line.forget();

@@ -12,10 +12,14 @@ use super::{Control, Engine};
 
 /// Letters that are read in one turn.
 const LETTERS_A_TURN: usize = 256;
+/// Parcels among them: what they bring must leave before more comes.
+const PARCELS_A_TURN: usize = 8;
 
 impl Engine {
     /// Reads what came in, as far as one turn goes.
     pub fn read_letters(&mut self) {
+        self.letters_waiting = false;
+        let mut parcels = 0;
         while let Some(control) = self.mail.next_control() {
             self.on_control(control);
         }
@@ -24,7 +28,13 @@ impl Engine {
             match letter {
                 Letter::Adopt { socket, peer } => self.adopt(socket, peer),
                 Letter::Interest(interest) => self.on_interest(from, interest),
-                Letter::Parcel(parcel) => self.on_parcel(from, &parcel),
+                Letter::Parcel(parcel) => {
+                    self.on_parcel(from, &parcel);
+                    parcels += 1;
+                    if parcels == PARCELS_A_TURN {
+                        break;
+                    }
+                }
                 Letter::Barrier(token) => self.mail.post(from, Letter::BarrierDone(token)),
                 Letter::BarrierDone(token) => self.on_barrier_done(from, token),
                 Letter::Slow(token) => self.on_slow(from, token, true),

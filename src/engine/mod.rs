@@ -61,7 +61,7 @@ pub struct Engine {
     clients: Vec<Option<Box<Client>>>,
     router: Router,
     mail: Mailboxes<Control>,
-    errands: std::sync::mpsc::Sender<Errand>,
+    errands: std::sync::mpsc::SyncSender<Errand>,
     timers: Wheel<(Token, Timer)>,
     due: Vec<(Token, Timer)>,
     ops: Vec<(Token, Op)>,
@@ -104,7 +104,7 @@ impl Engine {
         options: Arc<EngineOptions>,
         shared: Arc<Shared>,
         mail: Mailboxes<Control>,
-        errands: std::sync::mpsc::Sender<Errand>,
+        errands: std::sync::mpsc::SyncSender<Errand>,
         seed: u64,
         now: Time,
     ) -> Self {
@@ -167,6 +167,11 @@ impl Engine {
 
     /// Serves a connection from now on.
     pub fn adopt(&mut self, socket: Socket, peer: SocketAddr) {
+        if self.is_closed_to_newcomers() {
+            // It came in while the listener was being closed.
+            self.ops.push((Token::new(u32::MAX, 1), Op::Close { socket }));
+            return;
+        }
         let zero_copy = !peer.ip().is_loopback();
         let token = self.links.insert(Link::new(socket, self.now, zero_copy));
         let index = token.index as usize;
@@ -182,6 +187,7 @@ impl Engine {
         self.counters.total_connections += 1;
         tracing::debug!("{peer} - cid:{cid} - Client connection created");
         self.send_info(token.index, None);
+        self.arm(token.index);
         if open >= self.options.limits.max_connections {
             tracing::error!("{peer} - cid:{cid} - maximum connections exceeded");
             self.close(token.index, CloseReason::MaxConnectionsExceeded.into());
@@ -191,7 +197,6 @@ impl Engine {
             self.timers.schedule(self.now + self.options.auth_timeout, (token, Timer::Login));
         }
         self.schedule_ping(token, self.options.ping_interval);
-        self.arm(token.index);
     }
 
     /// Something that was pushed has come back.
@@ -217,7 +222,7 @@ impl Engine {
         self.release_held();
         self.rearm_starved();
         self.flush();
-        self.letters_waiting = self.mail.flush();
+        self.letters_waiting |= self.mail.flush();
     }
 
     /// The operations that the turn asked for; the vector keeps its memory here.
@@ -280,10 +285,18 @@ impl Engine {
             return;
         }
         match reason {
-            EndReason::Eof => self.close(token.index, CloseReason::ClientClosed.into()),
+            EndReason::Eof => self.on_eof(token.index),
             EndReason::Error(_) => self.close(token.index, CloseReason::ReadError.into()),
             EndReason::NoBuffers => self.starved.push_back(token),
             EndReason::Cancelled | EndReason::Rearm => self.arm_unless_held(token.index),
+        }
+    }
+
+    /// The peer has said everything. What of it still waits is carried out first.
+    fn on_eof(&mut self, index: u32) {
+        match self.clients[index as usize].as_deref_mut() {
+            Some(client) if client.hold.is_some() => client.has_ended = true,
+            Some(_) | None => self.close(index, CloseReason::ClientClosed.into()),
         }
     }
 

@@ -66,7 +66,7 @@ impl Engine {
     fn connection_at(&self, index: usize) -> Option<ConnectionReport> {
         let client = self.clients.get(index)?.as_deref()?;
         let link = self.links.at(slots(index))?;
-        Some(connection(client, link, &self.router))
+        Some(connection(client, link))
     }
 
     fn subscription_at(&self, id: usize) -> Option<SubscriptionReport> {
@@ -97,14 +97,22 @@ fn subscription_report(subscription: &Subscription, cid: u64) -> SubscriptionRep
     }
 }
 
+/// Subscriptions of a closed connection that are remembered.
+const CLOSED_SUBSCRIPTIONS_MAX: usize = 32;
+
+/// What is remembered of a closed connection's subscriptions.
+pub(super) fn closed_subscriptions(client: &Client, router: &Router) -> Vec<SubscriptionReport> {
+    let report =
+        |id: &u32| Some(subscription_report(router.subscriptions.get(*id as usize)?, client.cid));
+    client.sids.ids().iter().take(CLOSED_SUBSCRIPTIONS_MAX).filter_map(report).collect()
+}
+
 /// What is told of one connection.
-pub(super) fn connection(client: &Client, link: &Link, router: &Router) -> ConnectionReport {
+pub(super) fn connection(client: &Client, link: &Link) -> ConnectionReport {
     let about = client.about.as_deref();
     let said = |field: fn(&crate::session::About) -> &str| {
         about.map_or_else(String::new, |about| field(about).to_owned())
     };
-    let reports =
-        |id: &u32| Some(subscription_report(router.subscriptions.get(*id as usize)?, client.cid));
     ConnectionReport {
         cid: client.cid,
         kind: ConnectionKind::Client,
@@ -125,6 +133,6 @@ pub(super) fn connection(client: &Client, link: &Link, router: &Router) -> Conne
         version: said(|about| &about.version),
         authorized_user: said(|about| &about.user),
         account: "$G".to_owned(),
-        closed_subscriptions: client.sids.ids().iter().filter_map(reports).collect(),
+        closed_subscriptions: Vec::new(),
     }
 }

@@ -99,7 +99,7 @@ impl Engine {
     fn write_due(&mut self, token: Token) {
         let Some(link) = self.links.get_mut(token) else { return };
         link.timed = false;
-        if link.queue.pending_bytes() == 0 || !link.refused {
+        if link.queue.pending_bytes() == 0 || !(link.refused || link.sending) {
             return;
         }
         let waited = self.now - link.progress_at;

@@ -128,7 +128,7 @@ impl Link {
     /// Whether a slow recipient has not taken a byte for so long that nobody shall wait for it.
     #[must_use]
     pub fn is_stalled(&self, now: Time) -> bool {
-        now - self.progress_at >= STALLED_AFTER
+        (self.refused || self.sending) && now - self.progress_at >= STALLED_AFTER
     }
 }
 

@@ -16,6 +16,8 @@ use super::facts::{self, Identity};
 
 /// Threads that hash passwords: a hash takes about 100 ms of one.
 const HASHERS: usize = 2;
+/// Passwords that may wait to be hashed; a few seconds' work.
+const HASHES_WAITING: usize = 64;
 
 /// See the module's documentation.
 pub(super) struct Shards {
@@ -42,7 +44,7 @@ impl Voices {
 struct Start {
     options: Arc<EngineOptions>,
     shared: Arc<Shared>,
-    errands: mpsc::Sender<Errand>,
+    errands: mpsc::SyncSender<Errand>,
     busy_poll: BusyPoll,
     /// Doorbells by shard; whole once all threads have passed `gate`.
     bells: Mutex<Vec<(u16, Doorbell)>>,
@@ -62,7 +64,7 @@ impl Shards {
     ) -> Result<Self, String> {
         let count = shard_count(options.shards);
         let (boxes, controls) = mailbox::connect(count);
-        let (errands, asked) = mpsc::channel();
+        let (errands, asked) = mpsc::sync_channel(HASHES_WAITING);
         let start = Arc::new(Start {
             options: Arc::new(facts::engine(options, identity, false)),
             shared: Arc::new(Shared::default()),

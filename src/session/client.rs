@@ -33,8 +33,15 @@ pub enum Phase {
 /// Why a session's bytes wait unparsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// All recipients of its last messages are slow: these, on this shard.
-    Recipients(Vec<Token>),
+    /// All recipients of its last messages are slow.
+    Recipients {
+        /// Those of this shard.
+        slow: Vec<Token>,
+        /// Other shards on which it has recipients, one bit each.
+        shards: u64,
+    },
+    /// The mailboxes of these other shards are full, one bit each.
+    Mailbox(u64),
     /// Its password is being hashed.
     Verdict,
     /// Other shards have not yet seen what came before its PING: one bit each.
@@ -95,6 +102,8 @@ pub struct Client {
     pub no_responders: bool,
     /// It understands INFO after the first one.
     pub informed: bool,
+    /// It has sent its last byte, and is held.
+    pub has_ended: bool,
     /// It has sent CONNECT.
     pub connected: bool,
     /// It has had its first PONG.
@@ -142,6 +151,7 @@ impl Client {
             headers: false,
             no_responders: false,
             informed: false,
+            has_ended: false,
             connected: false,
             ponged: false,
             hold: None,

@@ -141,11 +141,9 @@ impl Uring {
 
     /// Submits in the middle of a turn; what completes is kept for the turn.
     fn make_room(&mut self) {
-        // A ring that is broken says so again in the turn, where it can be told.
-        let _ = self.queues.submit();
         let mut early = std::mem::take(&mut self.early);
-        self.reap(&mut early);
-        self.sends.conclude(&mut early);
+        // A ring that is broken says so again in the turn, where it can be told.
+        let _ = self.submit_all(&mut early);
         self.early = early;
     }
 
@@ -156,7 +154,8 @@ impl Uring {
         batch: crate::Batch,
         mode: crate::SendMode,
     ) {
-        if self.sends.is_full() {
+        // Before the send is prepared: making room concludes all sends that were.
+        while self.sends.is_full() || self.queues.sq.is_full() {
             self.make_room();
         }
         let (slot, entry) = self.sends.prepare(token, socket, batch, mode);
@@ -249,11 +248,20 @@ impl Uring {
 
     /// Submits, lets the kernel work, and collects; without waiting.
     fn exchange(&mut self, done: &mut Vec<Completion>) -> io::Result<()> {
+        self.submit_all(done)?;
+        while self.queues.wants_enter() && done.len() < TURN_COMPLETIONS {
+            self.submit_all(done)?;
+        }
+        Ok(())
+    }
+
+    /// Submits everything that is queued, and concludes the sends among it: not before all entries are
+    /// in the kernel's hands, and all completions that found no room have come out.
+    fn submit_all(&mut self, done: &mut Vec<Completion>) -> io::Result<()> {
         loop {
             self.queues.submit()?;
             self.reap(done);
-            let unsent = !self.queues.sq.is_empty();
-            if !unsent && (!self.queues.wants_enter() || done.len() >= TURN_COMPLETIONS) {
+            if self.queues.sq.is_empty() && !self.queues.sq.cq_overflow() {
                 break;
             }
         }

@@ -37,6 +37,7 @@ struct Slot {
     /// What the kernel said so far, where more is to come.
     result: Option<i32>,
     silent: bool,
+    zero_copy: bool,
 }
 
 impl Default for Sends {
@@ -77,7 +78,9 @@ impl Sends {
         let offered = self.slices[from..].iter().map(|slice| slice.iov_len).sum();
         let entry = self.entry(socket, from, mode);
         let silent = mode == SendMode::Try;
-        let slot = self.keep(Slot { token, batch: Some(batch), offered, result: None, silent });
+        let zero_copy = mode == SendMode::ZeroCopy;
+        let batch = Some(batch);
+        let slot = self.keep(Slot { token, batch, offered, result: None, silent, zero_copy });
         if silent {
             self.silent.push(slot);
             return (slot, entry.flags(squeue::Flags::SKIP_SUCCESS));
@@ -170,6 +173,12 @@ impl Sends {
         let (bytes, error) = match usize::try_from(result) {
             Ok(bytes) => (bytes, None),
             Err(_) => (0, Some(Errno(-result)).filter(|error| !only_full(*error))),
+        };
+        // Too little memory may be locked to send without copying; so it shall be copied.
+        let no_lock = |error: Errno| matches!(error.0, libc::ENOMEM | libc::ENOBUFS);
+        let (error, copied) = match error {
+            Some(error) if slot.zero_copy && no_lock(error) => (None, true),
+            error => (error, copied),
         };
         let outcome = Outcome::Sent { batch, bytes, error, copied };
         done.push(Completion { token: slot.token, outcome });
