@@ -134,7 +134,10 @@ fn run_shard(start: &Start, mut mail: Mailboxes<Control>, listener: Socket, shar
         Err(error) => *lock(&start.failure) = Some(error.to_string()),
     }
     start.gate.wait();
-    let (Ok(mut ring), None) = (ring, &*lock(&start.failure)) else { return };
+    let Ok(mut ring) = ring else { return };
+    if lock(&start.failure).is_some() {
+        return;
+    }
     let shard = mail.shard;
     for (other, bell) in lock(&start.bells).iter().filter(|(other, _)| *other != shard) {
         mail.set_bell(*other, bell.clone());
