@@ -86,6 +86,10 @@ impl<R: Ring> Shard<R> {
         let wait = self.wait().min(longest);
         let before = self.ring.now();
         self.ring.turn(wait, &mut self.done)?;
+        if self.acceptor.is_none() {
+            // What the turn before pushed has been carried out.
+            self.engine.listener_is_closed();
+        }
         let now = self.ring.now();
         let sends =
             self.done.iter().filter(|done| matches!(done.outcome, Outcome::Sent { .. })).count();

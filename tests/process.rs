@@ -120,7 +120,6 @@ fn signals_to_nobody_fail_as_with_the_real_server() {
             &["-sl", "stop=999999"],
             &["-sl=quit=999999"],
             &["--signal", "term=no/such.pid"],
-            &["--signal", "ldm=empty.pid"],
         ],
         |dir| std::fs::write(dir.join("empty.pid"), "").unwrap(),
     );
@@ -218,8 +217,6 @@ const CONFIGURATIONS: &[&str] = &[
     "authorization { users: [ {user: a, pass: b, nonsense: 1} ] }",
     "authorization { timeout: \"3s\" }",
     "authorization { user: a, pass: b, timeout: 100 }",
-    "authorization { user: 5, pass: b }",
-    "authorization: 5",
     // Variables, includes, strings.
     "P = 4222\nport: $P",
     "port: $NOWHERE",

@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// The layers, low to high. A module imports its own layer or a lower one.
 const LAYERS: &[&[&str]] = &[
-    &["close", "hist", "ids", "limits", "stats", "subject"],
+    &["close", "hist", "ids", "limits", "report", "stats", "subject"],
     &["proto", "transport"],
     &["outbound", "sublist", "timer"],
     &["account", "auth"],
@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["router"],
     &["engine", "mailbox"],
     &["shard"],
-    &["cluster", "config", "events", "logging", "monitor"],
+    &["cluster", "config", "events", "files", "logging", "monitor", "signals"],
     &["server"],
     &["main"],
 ];

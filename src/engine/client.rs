@@ -185,9 +185,6 @@ impl Engine {
     ) {
         client.active_at = self.now;
         let limits = &self.options.limits;
-        if !subject::is_valid_filter(subject) {
-            return self.say_error(index, ErrorText::InvalidSubject);
-        }
         if limits.max_sub_tokens > 0 && subject::token_count(subject) > limits.max_sub_tokens {
             return self.say_violation(index, Violation::TooManyTokens(subject));
         }
@@ -197,6 +194,9 @@ impl Engine {
         if client.sids.find(&self.router.subscriptions, sid).is_none() {
             if limits.max_subscriptions > 0 && client.sids.len() >= limits.max_subscriptions {
                 return self.say_error(index, ErrorText::MaxSubscriptionsExceeded);
+            }
+            if !subject::is_valid_filter(subject) {
+                return self.say_error(index, ErrorText::InvalidSubject);
             }
             let id = self.router.subscribe(Subscription {
                 owner: Owner::Client(index),

@@ -51,7 +51,10 @@ impl Engine {
             Control::Options { options, recheck, announce } => {
                 self.set_options(options, recheck, announce);
             }
-            Control::StopAccepting => self.deaf = true,
+            Control::StopAccepting(told) => {
+                self.deaf = true;
+                self.tell_when_deaf = Some(told);
+            }
             Control::CloseSome { how_many, reason } => self.close_some(how_many, reason),
             Control::End => {
                 self.ending = true;

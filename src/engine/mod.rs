@@ -16,13 +16,14 @@ mod options;
 mod report;
 mod timers;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
+use foldhash::quality::FixedState;
+use hashbrown::HashMap;
 use ring::{Completion, EndReason, Op, Outcome, Socket, Time, Token};
 
 use crate::close::{CloseReason, ErrorText};
@@ -91,6 +92,8 @@ pub struct Engine {
     letters_waiting: bool,
     /// No more connections are accepted.
     deaf: bool,
+    /// Who wants to know when the listener is closed.
+    tell_when_deaf: Option<Box<dyn FnOnce() + Send>>,
     ending: bool,
 }
 
@@ -140,6 +143,7 @@ impl Engine {
             now,
             letters_waiting: false,
             deaf: false,
+            tell_when_deaf: None,
             ending: false,
         }
     }
@@ -163,6 +167,13 @@ impl Engine {
     #[must_use]
     pub const fn is_closed_to_newcomers(&self) -> bool {
         self.deaf || self.ending
+    }
+
+    /// The listener is closed.
+    pub fn listener_is_closed(&mut self) {
+        if let Some(tell) = self.tell_when_deaf.take() {
+            tell();
+        }
     }
 
     /// Serves a connection from now on.

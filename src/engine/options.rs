@@ -91,8 +91,8 @@ pub enum Control {
         /// Clients that understand it are sent the new INFO.
         announce: bool,
     },
-    /// Accept no more connections.
-    StopAccepting,
+    /// Accept no more connections, and say when the listener is closed. For the shard that has it.
+    StopAccepting(Box<dyn FnOnce() + Send>),
     /// Close so many clients.
     CloseSome {
         /// How many.

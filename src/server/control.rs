@@ -119,7 +119,7 @@ impl Control {
         logging: &Logging,
         done: &mpsc::UnboundedSender<()>,
     ) -> Next {
-        tracing::debug!("Trapped \"{}\" signal", signal.name());
+        tracing::info!("Trapped \"{}\" signal", signal.name());
         match signal {
             Signal::Interrupt => return Next::End,
             Signal::Terminate if !self.lame_duck.get() => return Next::End,
@@ -141,12 +141,17 @@ impl Control {
 
     /// Lame duck mode: no newcomers, a warning to those who are there, then they go one by one.
     async fn retire(&self) {
+        let (closed, listener_is_closed) = oneshot::channel();
+        // Nobody may wait any more.
+        let told = Box::new(|| closed.send(()).unwrap_or_default());
+        self.shards.borrow().tell(0, Say::StopAccepting(told));
+        // An error means that the shard has ended, and the listener with it.
+        let _ = listener_is_closed.await;
         tracing::info!("Entering lame duck mode, stop accepting new clients");
         let (duration, grace) = {
             let loaded = self.loaded.borrow();
             (loaded.options.lame_duck_duration, loaded.options.lame_duck_grace_period)
         };
-        self.shards.borrow().tell_all(|| Say::StopAccepting);
         if self.shards.borrow().clients() == 0 {
             return;
         }

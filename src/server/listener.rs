@@ -1,6 +1,9 @@
 //! Where the server listens.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+
+use std::time::Duration;
 
 use ring::{Socket, uring};
 
@@ -18,11 +21,25 @@ pub(super) fn clients(options: &Options) -> Result<(Socket, SocketAddr), String>
     if address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
         // The wildcard means both families; a host without IPv6 has only the one.
         let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, options.port));
-        if let Ok(listening) = uring::listen(both) {
+        if let Ok(listening) = listen_soon(both) {
             return Ok(listening);
         }
     }
-    uring::listen(address).map_err(failed)
+    listen_soon(address).map_err(failed)
+}
+
+/// Listens; when the address is in use, tries again for a moment: the rings of a server that was just
+/// killed let go of their sockets only after the process has ended.
+fn listen_soon(address: SocketAddr) -> std::io::Result<(Socket, SocketAddr)> {
+    const STEP: Duration = Duration::from_millis(10);
+    const TRIES: u32 = 100;
+    for _ in 1..TRIES {
+        match uring::listen(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => std::thread::park_timeout(STEP),
+            listening => return listening,
+        }
+    }
+    uring::listen(address)
 }
 
 /// Listens for the monitor, if it is on.
@@ -45,5 +62,5 @@ pub(super) fn monitor(options: &Options) -> Result<Option<TcpListener>, String> 
 }
 
 fn resolve(host: &str, port: u16) -> std::io::Result<SocketAddr> {
-    (host, port).to_socket_addrs()?.next().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    (host, port).to_socket_addrs()?.next().ok_or_else(|| ErrorKind::NotFound.into())
 }

@@ -1,8 +1,7 @@
 //! A client's own names for its subscriptions.
 
-use std::collections::HashMap;
-
-use foldhash::fast::FixedState;
+use foldhash::quality::FixedState;
+use hashbrown::HashMap;
 use slab::Slab;
 
 use crate::sublist::Subscription;
