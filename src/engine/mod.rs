@@ -248,7 +248,8 @@ impl Engine {
         const HELD_TICK: Duration = Duration::from_millis(10);
         /// Nothing is so far away that a turn now and then would hurt.
         const LONGEST: Duration = Duration::from_secs(60);
-        if !self.starved.is_empty() || self.letters_waiting {
+        let deaf = self.deaf && self.tell_when_deaf.is_some();
+        if !self.starved.is_empty() || self.letters_waiting || deaf {
             return Duration::ZERO;
         }
         let timer = self.timers.next_deadline().map_or(LONGEST, |at| at - self.now);
