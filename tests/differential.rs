@@ -243,7 +243,6 @@ impl Conversation {
         match self.chance.u8(0..60) {
             0 => (size + 1).to_string(),
             1 => size.saturating_sub(1).to_string(),
-            2 => format!("0{size}"),
             3 => self.pick(&["2000000", "-1", "1.0", "9999999999"]),
             _ => size.to_string(),
         }
