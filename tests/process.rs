@@ -611,3 +611,25 @@ impl Client {
         length
     }
 }
+
+#[test]
+fn a_trace_shows_both_directions_and_no_secret() {
+    on_each_broker(|kind| {
+        let broker = Broker::start(kind, &["-V"]);
+        let mut client = Client::connect(broker.port);
+        client.say("CONNECT {\"verbose\":false,\"pass\":\"hush\"}\r\nSUB t 1\r\n");
+        client.say("PUB t r 2\r\nhi\r\nPING\r\n");
+        client.hear("PONG\r\n");
+        for text in [
+            "\"pass\":\"[REDACTED]\"",
+            "<<- [SUB t 1]",
+            "<<- [PUB t r 2]",
+            "<<- MSG_PAYLOAD: [\"hi\"]",
+            "->> [MSG t 1 r 2]",
+            "->> [PONG]",
+        ] {
+            broker.await_log(text);
+        }
+        assert!(!broker.log().contains("hush"), "{kind} logs a secret");
+    });
+}

@@ -253,6 +253,7 @@ impl Engine {
 
     /// Answers a PING, whose barrier stands.
     pub(super) fn pong(&mut self, index: u32, client: &mut Client) {
+        self.trace_answer(client, encode::PONG);
         self.say(index, encode::PONG);
         let first = client.connected && !client.ponged;
         client.ponged |= client.connected;
@@ -276,6 +277,7 @@ impl Engine {
         if !payload_end(&body[size..])? {
             return Err(ParseError::UnknownOperation.into());
         }
+        self.trace_payload(client, body, publish.header_len.unwrap_or(0));
         client.in_msgs += 1;
         client.in_bytes += u64::from(publish.size);
         self.counters.in_msgs += 1;
@@ -308,6 +310,9 @@ impl Engine {
 
     fn route(&mut self, index: u32, client: &mut Client, message: &Message<'_>) {
         let delivery = self.router.deliver(&mut self.links, message);
+        if self.router.trace {
+            self.trace_deliveries((index, client), message);
+        }
         self.counters.routed_msgs += 1;
         self.count_out(delivery, message.body.len() - 2);
         if delivery.remote {
@@ -353,6 +358,7 @@ impl Engine {
     /// Says `+OK` to a client that wants it.
     fn acknowledge(&mut self, index: u32, client: &Client) {
         if client.verbose {
+            self.trace_answer(client, encode::OK);
             self.say(index, encode::OK);
         }
     }

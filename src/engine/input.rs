@@ -177,6 +177,7 @@ impl Engine {
         }
         let Filling { line, body, .. } = *filling;
         let step = client::next(&line, self.options.limits.max_control_line);
+        self.trace_line(client, &line);
         if let Step::Op { op: ClientOp::Publish(publish), .. } = step {
             self.publish(index, client, &publish, &body, Some(&body))?;
         }
@@ -261,6 +262,7 @@ impl Engine {
                 self.consume_publish(index, client, &publish, line_len, bytes)
             }
             Step::Op { op, line_len } => {
+                self.trace_line(client, &bytes[..line_len]);
                 self.on_op(index, client, &op)?;
                 Ok(line_len)
             }
@@ -291,6 +293,7 @@ impl Engine {
             self.begin_filling(client, line, rest, len);
             return Ok(bytes.len());
         }
+        self.trace_line(client, line);
         self.remember_line(client, publish, line);
         self.publish(index, client, publish, &rest[..len], None)?;
         Ok(line_len + len)
@@ -308,8 +311,11 @@ impl Engine {
     fn remember_line(&self, client: &mut Client, publish: &Publish<'_>, line: &[u8]) {
         let reserved = subject::is_reserved(publish.subject)
             || publish.reply.is_some_and(subject::is_reserved_reply);
-        let plain =
-            !client.verbose && !client.pedantic && publish.header_len.is_none() && !reserved;
+        let plain = self.options.trace.is_none()
+            && !client.verbose
+            && !client.pedantic
+            && publish.header_len.is_none()
+            && !reserved;
         if !plain || line.len() > LINE_COMPARED_MAX {
             if let Some(line) = &mut client.line {
                 line.forget();

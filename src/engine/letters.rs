@@ -71,6 +71,7 @@ impl Engine {
     ) {
         self.router.limits = options.outbound;
         self.router.drop_for_slow = options.drop_for_slow;
+        self.router.trace = options.trace.is_some();
         let before = std::mem::replace(&mut self.options, options);
         let open: Vec<u32> = self
             .links

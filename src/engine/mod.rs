@@ -15,6 +15,7 @@ mod letters;
 mod options;
 mod report;
 mod timers;
+mod trace;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ use crate::timer::Wheel;
 
 pub use options::{ClientLimits, Control, EngineOptions, Errand, Shared};
 use timers::Timer;
+pub use trace::TraceOptions;
 
 /// Why a connection ends, and what its peer is told.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +117,7 @@ impl Engine {
         let mut router = Router::new(options.outbound, seed);
         router.drop_for_slow = options.drop_for_slow;
         router.sublist.set_cached(options.sublist_cache);
+        router.trace = options.trace.is_some();
         Self {
             router,
             options,

@@ -12,6 +12,8 @@ use crate::outbound::OutboundLimits;
 use crate::proto::info::InfoTemplate;
 use crate::report::{ReportRequest, ShardReport};
 
+use super::TraceOptions;
+
 /// What clients may do.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLimits {
@@ -51,6 +53,8 @@ pub struct EngineOptions {
     pub drop_for_slow: bool,
     /// Closed connections that are remembered for monitoring.
     pub max_closed: usize,
+    /// What of the traffic is logged, if anything.
+    pub trace: Option<TraceOptions>,
     /// Whether subscriptions' match results are cached.
     pub sublist_cache: bool,
 }

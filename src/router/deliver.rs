@@ -28,6 +28,7 @@ struct Hand<'a> {
     shards: &'a mut u64,
     drop_for_slow: bool,
     dropped: &'a mut u64,
+    traced: Option<&'a mut Vec<u32>>,
 }
 
 impl Router {
@@ -48,6 +49,7 @@ impl Router {
             shards: &mut self.shards,
             drop_for_slow: self.drop_for_slow,
             dropped: &mut self.dropped,
+            traced: self.trace.then_some(&mut self.traced),
         };
         let mut local = 0;
         for member in &matches.plain {
@@ -160,6 +162,9 @@ impl Hand<'_> {
             self.exhausted.push(id);
         }
         self.reach.note(index, slow);
+        if let Some(traced) = &mut self.traced {
+            traced.push(id);
+        }
         write(link, pool, &subscription.sid, message);
         true
     }

@@ -122,6 +122,10 @@ pub struct Router {
     pub shard_groups: Vec<(u16, std::rc::Rc<[u8]>)>,
     /// Queue groups of the last message from another shard that a client here took it for.
     pub served: Vec<std::rc::Rc<[u8]>>,
+    /// Deliveries are to be remembered for the log.
+    pub trace: bool,
+    /// Subscriptions that the last message was delivered to, while they are remembered.
+    pub traced: Vec<u32>,
     /// Messages are not delivered to recipients that are slow.
     pub drop_for_slow: bool,
     /// Deliveries that [`drop_for_slow`](Self::drop_for_slow) kept back.
@@ -146,6 +150,8 @@ impl Router {
             shards: 0,
             shard_groups: Vec::new(),
             served: Vec::new(),
+            trace: false,
+            traced: Vec::new(),
             drop_for_slow: false,
             dropped: 0,
             random: fastrand::Rng::with_seed(seed),

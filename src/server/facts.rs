@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::{AuthConfig, AuthMethod, Authenticator, User};
 use crate::config::{Loaded, Options};
-use crate::engine::{ClientLimits, EngineOptions};
+use crate::engine::{ClientLimits, EngineOptions, TraceOptions};
 use crate::outbound::OutboundLimits;
 use crate::proto::info::{COMPATIBLE_VERSION, InfoTemplate, LANGUAGE, OWN_VERSION, ServerInfo};
 use crate::report::ServerFacts;
@@ -97,6 +97,10 @@ pub(super) fn engine(options: &Options, identity: &Identity, lame_duck: bool) ->
         info: InfoTemplate::new(&identity.server_info(options, lame_duck)),
         drop_for_slow: options.no_fast_producer_stall,
         max_closed: count(options.max_closed_clients),
+        trace: options.trace.then(|| TraceOptions {
+            payload_bytes_max: options.max_traced_msg_len.map_or(0, count),
+            headers_only: options.trace_headers,
+        }),
         sublist_cache: !options.disable_sublist_cache,
     }
 }
