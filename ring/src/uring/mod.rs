@@ -463,6 +463,7 @@ const fn split_user_data(data: u64) -> (Option<Kind>, u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Batch, Segment, SendMode};
 
     #[test]
     fn user_data_holds_all_24_generation_bits() {
@@ -470,6 +471,36 @@ mod tests {
             split_user_data(user_data(Kind::Send, u32::MAX, 0x00ff_ffff));
         assert!(kind == Some(Kind::Send));
         assert_eq!((index, generation), (u32::MAX, 0x00ff_ffff));
+    }
+
+    #[test]
+    fn more_sends_than_the_queue_holds_reach_the_right_sockets() {
+        use std::io::Read;
+        use std::os::unix::net::UnixStream;
+
+        let mut ring = Uring::new(UringOptions { busy_poll: BusyPoll::Off }).expect("a ring");
+        let count = SQ_ENTRIES + 100;
+        let pairs: Vec<_> = (0..count).map(|_| UnixStream::pair().expect("a pair")).collect();
+        for (number, (ours, _)) in (0..).zip(&pairs) {
+            let mut segments = vec![Segment::Own(format!("{number};").into_bytes())];
+            if number % 2 == 0 {
+                // Two slices go as a message with a header, one as a plain send.
+                segments.push(Segment::Static(b"!"));
+            }
+            let socket = Socket(ours.as_raw_fd());
+            let (batch, mode) = (Batch::new(segments), SendMode::Try);
+            ring.push(Token::new(number, 0), Op::Send { socket, batch, mode });
+        }
+        let mut done = Vec::new();
+        ring.turn(Duration::ZERO, &mut done).expect("a turn");
+        assert_eq!(done.len(), count as usize);
+        for (number, (ours, mut theirs)) in (0_u32..).zip(pairs) {
+            drop(ours);
+            let mut heard = String::new();
+            theirs.read_to_string(&mut heard).expect("what was sent");
+            let end = if number % 2 == 0 { "!" } else { "" };
+            assert_eq!(heard, format!("{number};{end}"));
+        }
     }
 
     #[test]
