@@ -22,10 +22,10 @@ impl Engine {
         ShardReport {
             shard: self.mail.shard,
             counters,
-            connections_open: self.links.len() as u64,
+            connections_open: self.clients.iter().flatten().count() as u64,
             routes_open: 0,
             leafs_open: 0,
-            subscriptions_open: self.router.subscriptions.len() as u64,
+            subscriptions_open: self.own_subscriptions(),
             pending_bytes: self.links.iter().map(|(_, l)| l.queue.pending_bytes() as u64).sum(),
             held_publishers: self.held.len() as u64,
             sublist: self.sublist_stats(),
@@ -45,6 +45,11 @@ impl Engine {
         }
     }
 
+    /// Subscriptions of this shard's clients; what other shards want is counted there.
+    fn own_subscriptions(&self) -> u64 {
+        (self.router.subscriptions.len() - self.foreign.len()) as u64
+    }
+
     fn latencies(&self) -> Vec<(Stage, Hist)> {
         vec![(Stage::Delivery, self.latency.clone())]
     }
@@ -52,7 +57,7 @@ impl Engine {
     fn sublist_stats(&self) -> SublistStats {
         let stats = self.router.sublist.stats();
         SublistStats {
-            subscriptions: stats.num_subscriptions,
+            subscriptions: self.own_subscriptions(),
             cache_entries: stats.num_cache,
             inserts: stats.num_inserts,
             removes: stats.num_removes,
