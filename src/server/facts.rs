@@ -21,8 +21,7 @@ impl Identity {
     pub(super) fn new(name: Option<String>) -> Self {
         let server_id = nkeys::KeyPair::new_server().public_key();
         let server_name = name.unwrap_or_else(|| server_id.clone());
-        let xkey = nkeys::XKey::new().public_key();
-        Self { info: ServerInfo { server_id, server_name, xkey, ..ServerInfo::default() } }
+        Self { info: ServerInfo { server_id, server_name, ..ServerInfo::default() } }
     }
 
     /// What clients are told under these options.
