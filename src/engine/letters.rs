@@ -14,6 +14,8 @@ use super::{Control, Engine};
 const LETTERS_A_TURN: usize = 256;
 /// Parcels among them: what they bring must leave before more comes.
 const PARCELS_A_TURN: usize = 8;
+/// Shards that may pass a message on before it is given up.
+const HOPS_MAX: u8 = 8;
 
 impl Engine {
     /// Reads what came in, as far as one turn goes.
@@ -154,7 +156,7 @@ impl Engine {
 
     fn on_parcel(&mut self, from: u16, parcel: &Parcel) {
         self.counters.mailbox_in_msgs += u64::from(parcel.messages);
-        for posted in parcel.iter() {
+        for posted in parcel.iter(self.mail.shard) {
             self.router.reach.clear();
             let delivery = self.router.deliver(&mut self.links, &posted.message);
             self.count_out(delivery, posted.message.body.len() - 2);
@@ -162,8 +164,8 @@ impl Engine {
                 self.end_exhausted(None, id);
             }
             self.bounce_unserved(&posted);
-            if self.router.reach.all_slow() {
-                self.tell_slow(from, posted.publisher);
+            if posted.sender.hops == 0 && self.router.reach.all_slow() {
+                self.tell_slow(from, posted.sender.publisher);
             }
         }
         self.settle_overflowed();
@@ -172,11 +174,14 @@ impl Engine {
     /// Queue groups whose last member here has just left are served by another shard, if one has a
     /// member. It knows by then that this shard has none: the news went ahead of the message.
     fn bounce_unserved(&mut self, posted: &Posted<'_>) {
-        let Origin::Shard { groups } = posted.message.origin else { return };
+        let Origin::Shard { groups, .. } = posted.message.origin else { return };
+        if posted.sender.hops >= HOPS_MAX {
+            return;
+        }
         for group in groups.split(|byte| *byte == b'\n').filter(|name| !name.is_empty()) {
             let served = self.router.served.iter().any(|name| **name == *group);
             if !served && let Some(shard) = self.router.other_shard(posted.message.subject, group) {
-                self.mail.post_message(shard, posted.publisher, &posted.message, group);
+                self.mail.pass_on(shard, posted, group);
             }
         }
     }

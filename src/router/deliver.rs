@@ -50,7 +50,8 @@ impl Router {
             dropped: &mut self.dropped,
         };
         let mut local = 0;
-        for member in &matches.plain {
+        let plain = if message.origin.is_for_plain() { &matches.plain[..] } else { &[] };
+        for member in plain {
             local += u32::from(hand.give(*member, message));
         }
         for group in &matches.queues {
@@ -138,7 +139,7 @@ impl Hand<'_> {
     }
 
     fn give_client(&mut self, id: u32, index: u32, message: &Message<'_>) -> bool {
-        if matches!(message.origin, Origin::Client { index: own, echo: false } if own == index) {
+        if message.origin.excludes(index) {
             return false;
         }
         let subscription = &mut self.subscriptions[id as usize];

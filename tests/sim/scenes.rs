@@ -198,3 +198,59 @@ fn a_slow_recipient_delays_nobody_who_gets_the_same() {
         scene.server.end();
     }
 }
+
+#[test]
+fn a_queue_message_whose_member_has_just_left_goes_to_another_and_comes_to_nobody_twice() {
+    for shards in [1, 2, 4] {
+        for seed in 0..10 {
+            let world = SimOptions { seed, window: 4 << 20, ..wide() };
+            let mut scene = Scene::new(&Config { shards, world, ..Config::default() }, 6);
+            let Scene { clients, history, .. } = &mut scene;
+            let leaver = clients[1].subscribe(history, "s", Some("q"), 0, None);
+            clients[1].subscribe(history, "bulk", None, 0, None);
+            clients[2].subscribe(history, "s", Some("q"), 0, None);
+            clients[2].subscribe(history, "s", None, 0, None);
+            clients[4].subscribe(history, "s", None, 0, None);
+            (0..5).for_each(|at| scene.flush(at));
+            // So much comes first that the other shard cannot read it in one turn; meanwhile the
+            // member there leaves.
+            (0..15).for_each(|_| scene.publish(0, "bulk", 135_000));
+            (0..100).for_each(|_| scene.publish(0, "s", 16));
+            scene.history.end_sub(leaver);
+            scene.clients[1].peer.send(b"UNSUB 1\r\n");
+            scene.flush(0);
+            scene.server.run_for(Duration::from_secs(1));
+            (0..5).for_each(|at| scene.flush(at));
+            assert_eq!(scene.history.check_groups(|_| false), 100, "{shards} shards");
+            scene.server.end();
+        }
+    }
+}
+
+#[test]
+fn a_queue_message_does_not_come_back_to_a_publisher_without_echo() {
+    let manners = Manners { no_echo: true, headers: false, ..Manners::default() };
+    let world = SimOptions { window: 4 << 20, ..wide() };
+    for (shards, own) in [(1, 0), (2, 2), (4, 4)] {
+        let mut scene =
+            Scene::new(&Config { shards, world: world.clone(), ..Config::default() }, own.max(2));
+        let Scene { server, clients, history } = &mut scene;
+        let mut quiet = Client::dial(server, history, Fate::Stays, manners);
+        quiet.connect(None);
+        clients.push(quiet);
+        let quiet = clients.len() - 1;
+        clients[quiet].subscribe(history, "s", Some("q"), 0, None);
+        let leaver = clients[1].subscribe(history, "s", Some("q"), 0, None);
+        clients[1].subscribe(history, "bulk", None, 0, None);
+        scene.flush(1);
+        scene.flush(quiet);
+        (0..15).for_each(|_| scene.publish(quiet, "bulk", 135_000));
+        (0..100).for_each(|_| scene.publish(quiet, "s", 16));
+        scene.history.end_sub(leaver);
+        scene.clients[1].peer.send(b"UNSUB 1\r\n");
+        scene.flush(quiet);
+        scene.flush(1);
+        scene.flush(quiet);
+        scene.server.end();
+    }
+}
