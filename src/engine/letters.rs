@@ -3,7 +3,7 @@
 use ring::Token;
 
 use crate::close::CloseReason;
-use crate::mailbox::{Letter, Parcel, Posted};
+use crate::mailbox::{Letter, Parcel, Posted, Sender};
 use crate::outbound::Closing;
 use crate::router::{Interest, Message, Origin};
 use crate::session::{Client, Hold};
@@ -156,19 +156,43 @@ impl Engine {
 
     fn on_parcel(&mut self, from: u16, parcel: &Parcel) {
         self.counters.mailbox_in_msgs += u64::from(parcel.messages);
+        let mut last = None;
+        self.router.reach.clear();
         for posted in parcel.iter(self.mail.shard) {
-            self.router.reach.clear();
+            if last != Some(posted.sender) {
+                self.tell_reach(from, last.replace(posted.sender));
+            }
             let delivery = self.router.deliver(&mut self.links, &posted.message);
             self.count_out(delivery, posted.message.body.len() - 2);
             while let Some(id) = self.router.exhausted.pop() {
                 self.end_exhausted(None, id);
             }
             self.bounce_unserved(&posted);
-            if posted.sender.hops == 0 && self.router.reach.all_slow() {
-                self.tell_slow(from, posted.sender.publisher);
+        }
+        self.tell_reach(from, last);
+        self.settle_overflowed();
+    }
+
+    /// Tells another shard how those keep up whom its publisher's messages reached here, if that is
+    /// news to it.
+    fn tell_reach(&mut self, shard: u16, sender: Option<Sender>) {
+        if let Some(Sender { publisher, hops: 0, .. }) = sender {
+            if self.router.reach.all_slow() {
+                self.tell_slow(shard, publisher);
+            } else if self.router.reach.moving {
+                self.take_back_slow(shard, publisher);
             }
         }
-        self.settle_overflowed();
+        self.router.reach.clear();
+    }
+
+    /// A publisher's recipients were slow here, and now there is one that is not.
+    fn take_back_slow(&mut self, shard: u16, publisher: Token) {
+        let told = |told: &(u16, Token, Vec<Token>)| told.0 == shard && told.1 == publisher;
+        if let Some(at) = self.told_slow.iter().position(told) {
+            self.told_slow.swap_remove(at);
+            self.mail.post(shard, Letter::Moving(publisher));
+        }
     }
 
     /// Queue groups whose last member here has just left are served by another shard, if one has a

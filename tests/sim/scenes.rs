@@ -179,6 +179,26 @@ fn a_full_mailbox_holds_its_publishers_until_it_is_emptied() {
 }
 
 #[test]
+fn a_slow_recipient_on_another_shard_holds_nobody_who_publishes_to_others_there() {
+    let config = Config { shards: 2, world: wide(), max_pending: 2 << 20, ..Config::default() };
+    let mut scene = Scene::new(&config, 4);
+    scene.subscribe(1, "slow");
+    let fast = scene.subscribe(3, "fast");
+    scene.clients[1].peer.stop_reading();
+    (0..180).for_each(|_| scene.publish(0, "slow", 10_000));
+    scene.flush(0);
+    for _ in 0..20 {
+        scene.publish(0, "fast", 16);
+        // A trickle, so that it is slow and not stalled.
+        scene.clients[1].peer.read(100);
+        scene.server.run_for(Duration::from_millis(10));
+    }
+    scene.clients[3].read(&mut scene.history);
+    assert!(scene.got(fast) >= 19, "{} of 20", scene.got(fast));
+    scene.server.end();
+}
+
+#[test]
 fn a_slow_recipient_delays_nobody_who_gets_the_same() {
     for shards in [1, 2, 4] {
         let config = Config { shards, world: wide(), max_pending: 2 << 20, ..Config::default() };
