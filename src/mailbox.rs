@@ -60,24 +60,39 @@ pub struct Parcel {
 
 /// One message of a parcel.
 pub struct Posted<'a> {
-    /// The publisher, on the shard that posted it.
-    pub publisher: Token,
+    /// Who published it, where, and how it got here.
+    pub sender: Sender,
     /// The message; its origin names the groups that the receiver is to serve.
     pub message: Message<'a>,
 }
 
+/// Who published a posted message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The publisher, on its own shard.
+    pub publisher: Token,
+    /// That shard.
+    pub home: u16,
+    /// It does not want its own messages.
+    pub quiet: bool,
+    /// How many shards have passed the message on because they had no member of its queue group.
+    pub hops: u8,
+}
+
 /// Lengths at the beginning of a posted message.
-const HEAD: usize = 4 * 7;
+const HEAD: usize = 4 * 8;
 /// In place of a length: not there.
 const NONE: u32 = u32::MAX;
 
 impl Parcel {
-    fn add(&mut self, publisher: Token, message: &Message<'_>, groups: &[u8]) {
+    fn add(&mut self, sender: Sender, message: &Message<'_>, groups: &[u8]) {
+        let Sender { publisher, home, quiet, hops } = sender;
         let reply = message.reply.unwrap_or_default();
         #[expect(clippy::cast_possible_truncation, reason = "a message's parts fit 32 bits")]
         let head = [
             publisher.index,
             publisher.generation,
+            u32::from(home) << 16 | u32::from(quiet) << 8 | u32::from(hops),
             message.subject.len() as u32,
             message.reply.map_or(NONE, |reply| reply.len() as u32),
             groups.len() as u32,
@@ -93,8 +108,8 @@ impl Parcel {
         self.messages += 1;
     }
 
-    /// The messages, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Posted<'_>> {
+    /// The messages, in order, as the shard that is `here` sees them.
+    pub fn iter(&self, here: u16) -> impl Iterator<Item = Posted<'_>> {
         let mut rest = &self.bytes[..];
         std::iter::from_fn(move || {
             let (head, mut parts) = rest.split_at_checked(HEAD)?;
@@ -103,6 +118,10 @@ impl Parcel {
             });
             let mut word = || words.next().unwrap_or(0);
             let publisher = Token::new(word(), word());
+            let [hops, quiet, low, high] = word().to_le_bytes();
+            let home = u16::from_le_bytes([low, high]);
+            let sender = Sender { publisher, home, quiet: quiet != 0, hops };
+            let except = (sender.quiet && home == here).then_some(publisher.index);
             let [subject, reply, groups, header_len, body] = std::array::from_fn(|_| word());
             let mut part = |len: u32| {
                 let (part, rest) = parts.split_at(len as usize);
@@ -112,13 +131,13 @@ impl Parcel {
             let message = Message {
                 subject: part(subject),
                 reply: (reply != NONE).then(|| part(reply)),
-                origin: Origin::Shard { groups: part(groups) },
+                origin: Origin::Shard { groups: part(groups), passed_on: hops > 0, except },
                 header_len: (header_len != NONE).then_some(header_len),
                 body: part(body),
                 block: None,
             };
             rest = parts;
-            Some(Posted { publisher, message })
+            Some(Posted { sender, message })
         })
     }
 }
@@ -216,7 +235,7 @@ impl<C> Mailboxes<C> {
         }
     }
 
-    /// Posts a message.
+    /// Posts the message of a publisher of this shard.
     pub fn post_message(
         &mut self,
         shard: u16,
@@ -224,8 +243,20 @@ impl<C> Mailboxes<C> {
         message: &Message<'_>,
         groups: &[u8],
     ) {
+        let quiet = matches!(message.origin, Origin::Client { echo: false, .. });
+        let sender = Sender { publisher, home: self.shard, quiet, hops: 0 };
+        self.post_from(shard, sender, message, groups);
+    }
+
+    /// Passes a message on to a shard that has a member of a queue group that this one has none of.
+    pub fn pass_on(&mut self, shard: u16, posted: &Posted<'_>, group: &[u8]) {
+        let hops = posted.sender.hops.saturating_add(1);
+        self.post_from(shard, Sender { hops, ..posted.sender }, &posted.message, group);
+    }
+
+    fn post_from(&mut self, shard: u16, sender: Sender, message: &Message<'_>, groups: &[u8]) {
         if let Some(outgoing) = &mut self.outgoing[usize::from(shard)] {
-            outgoing.open.add(publisher, message, groups);
+            outgoing.open.add(sender, message, groups);
             if outgoing.open.bytes.len() >= PARCEL_BYTES_MAX {
                 outgoing.close_parcel();
             }

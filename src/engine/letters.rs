@@ -3,7 +3,7 @@
 use ring::Token;
 
 use crate::close::CloseReason;
-use crate::mailbox::{Letter, Parcel, Posted};
+use crate::mailbox::{Letter, Parcel, Posted, Sender};
 use crate::outbound::Closing;
 use crate::router::{Interest, Message, Origin};
 use crate::session::{Client, Hold};
@@ -14,6 +14,8 @@ use super::{Control, Engine};
 const LETTERS_A_TURN: usize = 256;
 /// Parcels among them: what they bring must leave before more comes.
 const PARCELS_A_TURN: usize = 8;
+/// Shards that may pass a message on before it is given up.
+const HOPS_MAX: u8 = 8;
 
 impl Engine {
     /// Reads what came in, as far as one turn goes.
@@ -155,29 +157,56 @@ impl Engine {
 
     fn on_parcel(&mut self, from: u16, parcel: &Parcel) {
         self.counters.mailbox_in_msgs += u64::from(parcel.messages);
-        for posted in parcel.iter() {
-            self.router.reach.clear();
+        let mut last = None;
+        self.router.reach.clear();
+        for posted in parcel.iter(self.mail.shard) {
+            if last != Some(posted.sender) {
+                self.tell_reach(from, last.replace(posted.sender));
+            }
             let delivery = self.router.deliver(&mut self.links, &posted.message);
             self.count_out(delivery, posted.message.body.len() - 2);
             while let Some(id) = self.router.exhausted.pop() {
                 self.end_exhausted(None, id);
             }
             self.bounce_unserved(&posted);
+        }
+        self.tell_reach(from, last);
+        self.settle_overflowed();
+    }
+
+    /// Tells another shard how those keep up whom its publisher's messages reached here, if that is
+    /// news to it.
+    fn tell_reach(&mut self, shard: u16, sender: Option<Sender>) {
+        if let Some(Sender { publisher, hops: 0, .. }) = sender {
             if self.router.reach.all_slow() {
-                self.tell_slow(from, posted.publisher);
+                self.tell_slow(shard, publisher);
+            } else if self.router.reach.moving {
+                self.take_back_slow(shard, publisher);
             }
         }
-        self.settle_overflowed();
+        self.router.reach.clear();
+    }
+
+    /// A publisher's recipients were slow here, and now there is one that is not.
+    fn take_back_slow(&mut self, shard: u16, publisher: Token) {
+        let told = |told: &(u16, Token, Vec<Token>)| told.0 == shard && told.1 == publisher;
+        if let Some(at) = self.told_slow.iter().position(told) {
+            self.told_slow.swap_remove(at);
+            self.mail.post(shard, Letter::Moving(publisher));
+        }
     }
 
     /// Queue groups whose last member here has just left are served by another shard, if one has a
     /// member. It knows by then that this shard has none: the news went ahead of the message.
     fn bounce_unserved(&mut self, posted: &Posted<'_>) {
-        let Origin::Shard { groups } = posted.message.origin else { return };
+        let Origin::Shard { groups, .. } = posted.message.origin else { return };
+        if posted.sender.hops >= HOPS_MAX {
+            return;
+        }
         for group in groups.split(|byte| *byte == b'\n').filter(|name| !name.is_empty()) {
             let served = self.router.served.iter().any(|name| **name == *group);
             if !served && let Some(shard) = self.router.other_shard(posted.message.subject, group) {
-                self.mail.post_message(shard, posted.publisher, &posted.message, group);
+                self.mail.pass_on(shard, posted, group);
             }
         }
     }

@@ -52,7 +52,8 @@ impl Router {
             traced: self.trace.then_some(&mut self.traced),
         };
         let mut local = 0;
-        for member in &matches.plain {
+        let plain = if message.origin.is_for_plain() { &matches.plain[..] } else { &[] };
+        for member in plain {
             local += u32::from(hand.give(*member, message));
         }
         for group in &matches.queues {
@@ -140,7 +141,7 @@ impl Hand<'_> {
     }
 
     fn give_client(&mut self, id: u32, index: u32, message: &Message<'_>) -> bool {
-        if matches!(message.origin, Origin::Client { index: own, echo: false } if own == index) {
+        if message.origin.excludes(index) {
             return false;
         }
         let subscription = &mut self.subscriptions[id as usize];

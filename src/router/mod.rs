@@ -52,17 +52,37 @@ pub enum Origin<'a> {
     Shard {
         /// Names of the groups, each ended by a line end.
         groups: &'a [u8],
+        /// Only these groups want it: others have had it from the shard that it came from first.
+        passed_on: bool,
+        /// Its publisher is this client, which does not want its own messages.
+        except: Option<u32>,
     },
     /// The server itself.
     Internal,
 }
 
 impl Origin<'_> {
+    /// Whether plain subscriptions get the message, too.
+    fn is_for_plain(&self) -> bool {
+        !matches!(self, Self::Shard { passed_on: true, .. })
+    }
+
+    /// Whether a client is the publisher, and does not want its own messages.
+    fn excludes(&self, client: u32) -> bool {
+        match *self {
+            Self::Client { index, echo } => index == client && !echo,
+            Self::Shard { except, .. } => except == Some(client),
+            Self::Internal => false,
+        }
+    }
+
     /// Whether a queue group is to be served here: always, but for messages from another shard that
     /// do not name it.
     fn names(&self, group: &[u8]) -> bool {
         match self {
-            Self::Shard { groups } => groups.split(|byte| *byte == b'\n').any(|name| name == group),
+            Self::Shard { groups, .. } => {
+                groups.split(|byte| *byte == b'\n').any(|name| name == group)
+            }
             Self::Client { .. } | Self::Internal => true,
         }
     }

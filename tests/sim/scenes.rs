@@ -1,0 +1,276 @@
+//! Rare meetings, set up on purpose.
+
+use std::time::Duration;
+
+use ring::sim::{Faults, SimOptions};
+
+use crate::client::{Client, Fate, Manners};
+use crate::oracle::History;
+use crate::server::{Config, Server};
+
+/// A server, its clients, and what they saw.
+struct Scene {
+    server: Server,
+    history: History,
+    clients: Vec<Client>,
+}
+
+impl Scene {
+    /// Some clients of a server, logged in; the first is on the first shard, and so on around.
+    fn new(config: &Config, clients: usize) -> Self {
+        let mut scene = Self {
+            server: Server::start(config),
+            history: History::default(),
+            clients: Vec::new(),
+        };
+        for _ in 0..clients {
+            let manners = Manners::default();
+            let mut client = Client::dial(&scene.server, &mut scene.history, Fate::Stays, manners);
+            client.connect(None);
+            scene.clients.push(client);
+            scene.flush(scene.clients.len() - 1);
+        }
+        scene
+    }
+
+    /// PING and PONG.
+    #[track_caller]
+    fn flush(&mut self, at: usize) {
+        self.clients[at].ping(&mut self.history);
+        self.wait("a PONG", |scene| scene.clients[at].is_answered());
+    }
+
+    #[track_caller]
+    fn wait(&mut self, what: &str, is_done: impl Fn(&mut Self) -> bool) {
+        for _ in 0..crate::server::STEPS_MAX {
+            if is_done(self) {
+                return;
+            }
+            let goes_on = self.server.step();
+            for client in &mut self.clients {
+                client.read(&mut self.history);
+            }
+            assert!(goes_on || is_done(self), "nothing will ever happen, but not yet: {what}");
+        }
+        panic!("no end in sight: {what}");
+    }
+
+    fn subscribe(&mut self, at: usize, filter: &str) -> usize {
+        let sub = self.clients[at].subscribe(&mut self.history, filter, None, 0, None);
+        self.flush(at);
+        sub
+    }
+
+    fn publish(&mut self, at: usize, subject: &str, len: usize) {
+        self.clients[at].publish(&mut self.history, subject, None, None, len);
+    }
+
+    /// How many messages a subscription has got.
+    fn got(&self, sub: usize) -> usize {
+        self.history.subs[sub].got.values().map(Vec::len).sum()
+    }
+
+    fn reasons(&mut self) -> Vec<&'static str> {
+        self.server.closed().iter().filter_map(|report| Some(report.end.as_ref()?.reason)).collect()
+    }
+}
+
+#[test]
+fn a_send_that_is_the_last_to_end_frees_the_connection() {
+    let faults = Faults { zero_copy_late: 10_000, ..Faults::NONE };
+    let world = SimOptions { faults, ..SimOptions::default() };
+    let mut scene = Scene::new(&Config { world, max_pending: 256 << 10, ..Config::default() }, 2);
+    scene.subscribe(0, "big");
+    scene.clients[0].peer.stop_reading();
+    for _ in 0..4 {
+        scene.publish(1, "big", 100_000);
+    }
+    scene.flush(1);
+    scene.server.run_for(Duration::from_secs(1));
+    assert_eq!(scene.reasons(), ["Slow Consumer (Pending Bytes)"]);
+    scene.server.end();
+}
+
+#[test]
+fn more_letters_than_a_turn_reads_are_read_in_the_next() {
+    let mut scene = Scene::new(&Config { shards: 2, ..Config::default() }, 2);
+    let began = scene.server.sim.world().now();
+    for number in 0..3_000 {
+        let filter = format!("s.{number}");
+        scene.clients[0].subscribe(&mut scene.history, &filter, None, 0, None);
+    }
+    scene.flush(0);
+    let spent = scene.server.sim.world().now() - began;
+    assert!(spent < Duration::from_secs(1), "{spent:?}");
+    scene.publish(1, "s.2999", 16);
+    scene.flush(1);
+    scene.flush(0);
+    scene.server.end();
+}
+
+#[test]
+fn who_comes_while_the_server_ends_does_not_keep_it_from_ending() {
+    for shards in [1, 2, 4] {
+        for steps in 0..20 {
+            let mut server = Server::start(&Config { shards, ..Config::default() });
+            let world = server.sim.world().clone();
+            let _peers: Vec<_> = (0..8).map(|_| world.dial(server.address)).collect();
+            (0..steps).for_each(|_| drop(server.step()));
+            server.end();
+        }
+    }
+}
+
+#[test]
+fn the_write_deadline_holds_for_a_send_that_finds_no_room_at_all() {
+    let config = Config { write_deadline: Duration::from_secs(2), ..Config::default() };
+    let mut scene = Scene::new(&config, 2);
+    scene.subscribe(0, "big");
+    scene.clients[0].peer.stop_reading();
+    // To the byte what the socket holds.
+    let line = "MSG big 1 65517\r\n\r\n".len();
+    scene.publish(1, "big", config.world.window - line);
+    scene.flush(1);
+    scene.server.run_for(Duration::from_millis(500));
+    scene.publish(1, "big", 100_000);
+    scene.flush(1);
+    scene.server.run_for(Duration::from_secs(5));
+    assert_eq!(scene.reasons(), ["Slow Consumer (Write Deadline)"]);
+    scene.server.end();
+}
+
+#[test]
+fn a_reserved_subject_stays_reserved_when_it_is_repeated() {
+    let mut scene = Scene::new(&Config::default(), 2);
+    scene.subscribe(0, ">");
+    for line in ["PUB $GR.x 2\r\nhi\r\n", "PUB a $JS.ACK.x 2\r\nhi\r\n"] {
+        scene.clients[1].peer.send(line.repeat(3).as_bytes());
+        scene.flush(1);
+    }
+    scene.flush(0);
+    assert_eq!(scene.clients[1].errors.len(), 6);
+    scene.server.end();
+}
+
+/// Much room in sockets, so that a turn receives much.
+fn wide() -> SimOptions {
+    SimOptions { buffers: 4096, buffer_bytes: 64 << 10, window: 1 << 20, ..SimOptions::default() }
+}
+
+#[test]
+fn a_full_mailbox_holds_its_publishers_until_it_is_emptied() {
+    let mut scene = Scene::new(&Config { shards: 2, world: wide(), ..Config::default() }, 34);
+    let sub = scene.subscribe(1, "s");
+    let publishers: Vec<usize> = (0..34).step_by(2).collect();
+    for at in &publishers {
+        (0..40).for_each(|_| scene.publish(*at, "s", 100_000));
+    }
+    // The other shard has no turn for two seconds.
+    for _ in 0..200 {
+        scene.server.sim.nodes().next().unwrap().0.turn(Duration::ZERO).unwrap();
+        scene.server.sim.world().advance(Duration::from_millis(10));
+    }
+    let unsent: usize = publishers.iter().map(|at| scene.clients[*at].peer.unsent()).sum();
+    assert!(unsent > 25 << 20, "only {unsent} bytes of 68 MB wait at the publishers");
+    let all = publishers.len() * 40;
+    scene.wait("all messages", |scene| scene.got(sub) == all);
+    assert!(scene.server.counters().stalled_clients > 0);
+    scene.server.end();
+}
+
+#[test]
+fn a_slow_recipient_on_another_shard_holds_nobody_who_publishes_to_others_there() {
+    let config = Config { shards: 2, world: wide(), max_pending: 2 << 20, ..Config::default() };
+    let mut scene = Scene::new(&config, 4);
+    scene.subscribe(1, "slow");
+    let fast = scene.subscribe(3, "fast");
+    scene.clients[1].peer.stop_reading();
+    (0..180).for_each(|_| scene.publish(0, "slow", 10_000));
+    scene.flush(0);
+    for _ in 0..20 {
+        scene.publish(0, "fast", 16);
+        // A trickle, so that it is slow and not stalled.
+        scene.clients[1].peer.read(100);
+        scene.server.run_for(Duration::from_millis(10));
+    }
+    scene.clients[3].read(&mut scene.history);
+    assert!(scene.got(fast) >= 19, "{} of 20", scene.got(fast));
+    scene.server.end();
+}
+
+#[test]
+fn a_slow_recipient_delays_nobody_who_gets_the_same() {
+    for shards in [1, 2, 4] {
+        let config = Config { shards, world: wide(), max_pending: 2 << 20, ..Config::default() };
+        let mut scene = Scene::new(&config, 5);
+        scene.subscribe(1, "s");
+        let fast = scene.subscribe(2, "s");
+        scene.clients[1].peer.stop_reading();
+        for number in 1..400 {
+            scene.publish(0, "s", 10_000);
+            scene.clients[1].peer.read(100);
+            scene.server.run_for(Duration::from_micros(100));
+            scene.clients[2].read(&mut scene.history);
+            assert_eq!(scene.got(fast), number, "{shards} shards");
+        }
+        assert_eq!(scene.server.counters().stalled_clients, 0, "{shards} shards");
+        assert_eq!(scene.reasons(), ["Slow Consumer (Pending Bytes)"]);
+        scene.server.end();
+    }
+}
+
+#[test]
+fn a_queue_message_whose_member_has_just_left_goes_to_another_and_comes_to_nobody_twice() {
+    for shards in [1, 2, 4] {
+        for seed in 0..10 {
+            let world = SimOptions { seed, window: 4 << 20, ..wide() };
+            let mut scene = Scene::new(&Config { shards, world, ..Config::default() }, 6);
+            let Scene { clients, history, .. } = &mut scene;
+            let leaver = clients[1].subscribe(history, "s", Some("q"), 0, None);
+            clients[1].subscribe(history, "bulk", None, 0, None);
+            clients[2].subscribe(history, "s", Some("q"), 0, None);
+            clients[2].subscribe(history, "s", None, 0, None);
+            clients[4].subscribe(history, "s", None, 0, None);
+            (0..5).for_each(|at| scene.flush(at));
+            // So much comes first that the other shard cannot read it in one turn; meanwhile the
+            // member there leaves.
+            (0..15).for_each(|_| scene.publish(0, "bulk", 135_000));
+            (0..100).for_each(|_| scene.publish(0, "s", 16));
+            scene.history.end_sub(leaver);
+            scene.clients[1].peer.send(b"UNSUB 1\r\n");
+            scene.flush(0);
+            scene.server.run_for(Duration::from_secs(1));
+            (0..5).for_each(|at| scene.flush(at));
+            assert_eq!(scene.history.check_groups(|_| false), 100, "{shards} shards");
+            scene.server.end();
+        }
+    }
+}
+
+#[test]
+fn a_queue_message_does_not_come_back_to_a_publisher_without_echo() {
+    let manners = Manners { no_echo: true, headers: false, ..Manners::default() };
+    let world = SimOptions { window: 4 << 20, ..wide() };
+    for (shards, own) in [(1, 0), (2, 2), (4, 4)] {
+        let mut scene =
+            Scene::new(&Config { shards, world: world.clone(), ..Config::default() }, own.max(2));
+        let Scene { server, clients, history } = &mut scene;
+        let mut quiet = Client::dial(server, history, Fate::Stays, manners);
+        quiet.connect(None);
+        clients.push(quiet);
+        let quiet = clients.len() - 1;
+        clients[quiet].subscribe(history, "s", Some("q"), 0, None);
+        let leaver = clients[1].subscribe(history, "s", Some("q"), 0, None);
+        clients[1].subscribe(history, "bulk", None, 0, None);
+        scene.flush(1);
+        scene.flush(quiet);
+        (0..15).for_each(|_| scene.publish(quiet, "bulk", 135_000));
+        (0..100).for_each(|_| scene.publish(quiet, "s", 16));
+        scene.history.end_sub(leaver);
+        scene.clients[1].peer.send(b"UNSUB 1\r\n");
+        scene.flush(quiet);
+        scene.flush(1);
+        scene.flush(quiet);
+        scene.server.end();
+    }
+}
