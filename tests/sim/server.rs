@@ -88,6 +88,7 @@ impl Config {
             info: InfoTemplate::new(&info),
             drop_for_slow: false,
             max_closed: 10_000,
+            trace: None,
             sublist_cache: true,
         }
     }
