@@ -49,9 +49,12 @@ impl Queue {
     /// Appends what `write` adds to a block with room for at least `room` bytes.
     pub fn write(&mut self, pool: &mut Pool, room: usize, write: impl FnOnce(&mut Vec<u8>)) {
         if self.tail.capacity() - self.tail.len() < room {
-            // A queue that already holds something is bulk: small blocks would only add segments.
-            let least = if self.pending_bytes >= SMALL_BYTES / 2 { LARGE_BYTES } else { 0 };
             self.close_tail(pool);
+            // A queue that already holds something is bulk: small blocks would only add segments.
+            // But behind a share there mostly comes the head of the next one, and no more.
+            let behind_share = matches!(self.segments.last(), Some(Segment::Shared { .. }));
+            let bulk = self.pending_bytes >= SMALL_BYTES / 2 && !behind_share;
+            let least = if bulk { LARGE_BYTES } else { 0 };
             self.tail = pool.block(room.max(least));
         }
         let before = self.tail.len();
@@ -194,6 +197,27 @@ mod tests {
         queue.settle(&mut pool, batch, all);
         assert_eq!(queue.pending_bytes(), 3_000_000 - all);
         assert_eq!(drain(&mut queue, &mut pool, usize::MAX).len(), 3_000_000 - all);
+    }
+
+    #[test]
+    fn heads_of_shared_messages_take_small_blocks() {
+        let (mut queue, mut pool) = (Queue::default(), Pool::default());
+        let block = Arc::new(vec![7; 8 << 10]);
+        for _ in 0..3 {
+            queue.copy(&mut pool, b"head");
+            queue.share(&mut pool, &block, 0, 8 << 10);
+        }
+        queue.copy(&mut pool, &[7; SMALL_BYTES]);
+        queue.copy(&mut pool, b"bulk");
+        let segments = queue.take(&mut pool).expect("a batch").into_segments();
+        let capacities: Vec<usize> = segments
+            .iter()
+            .filter_map(|segment| match segment {
+                Segment::Own(block) => Some(block.capacity()),
+                Segment::Static(_) | Segment::Shared { .. } => None,
+            })
+            .collect();
+        assert_eq!(capacities, [SMALL_BYTES, SMALL_BYTES, SMALL_BYTES, SMALL_BYTES, LARGE_BYTES]);
     }
 
     #[test]
