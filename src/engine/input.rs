@@ -19,6 +19,8 @@ use super::{End, Engine};
 const LINE_COMPARED_MAX: usize = 512;
 /// Waiting bytes of a client whose password is being hashed above which it is refused.
 const UNVERIFIED_MAX: usize = 2 << 20;
+/// Memory for the lines of large messages that is kept for the next ones.
+const FILLINGS_KEPT: usize = 16;
 /// Waiting bytes of a held session above which its receive is cancelled.
 const WAITING_MAX: usize = 64 << 10;
 
@@ -175,13 +177,18 @@ impl Engine {
             client.input.filling = Some(filling);
             return Ok(rest);
         }
-        let Filling { line, body, .. } = *filling;
-        let step = client::next(&line, self.options.limits.max_control_line);
-        self.trace_line(client, &line);
-        if let Step::Op { op: ClientOp::Publish(publish), .. } = step {
-            self.publish(index, client, &publish, &body, Some(&body))?;
-        }
+        self.trace_line(client, &filling.line);
+        let step = client::next(&filling.line, self.options.limits.max_control_line);
+        let (Some(body), Step::Op { op: ClientOp::Publish(publish), .. }) =
+            (filling.body.take(), step)
+        else {
+            return Ok(rest);
+        };
+        self.publish(index, client, &publish, &body, Some(&body))?;
         self.links.pool.recycle_shared(body);
+        if self.fillings.len() < FILLINGS_KEPT {
+            self.fillings.push(filling);
+        }
         Ok(rest)
     }
 
@@ -304,7 +311,11 @@ impl Engine {
         if let Some(body) = std::sync::Arc::get_mut(&mut body) {
             body.extend_from_slice(part);
         }
-        client.input.filling = Some(Box::new(Filling { line: line.to_vec(), body, len }));
+        let mut filling = self.fillings.pop().unwrap_or_default();
+        filling.line.clear();
+        filling.line.extend_from_slice(line);
+        (filling.body, filling.len) = (Some(body), len);
+        client.input.filling = Some(filling);
     }
 
     /// A plain message's line is kept, in case the next one has the same.

@@ -32,7 +32,7 @@ use crate::mailbox::{Letter, Mailboxes};
 use crate::outbound::{Link, LinkTable};
 use crate::report::ConnectionReport;
 use crate::router::Router;
-use crate::session::{Client, Phase};
+use crate::session::{Client, Filling, Phase};
 use crate::stats::Counters;
 use crate::timer::Wheel;
 
@@ -67,6 +67,8 @@ pub struct Engine {
     errands: std::sync::mpsc::SyncSender<Errand>,
     timers: Wheel<(Token, Timer)>,
     due: Vec<(Token, Timer)>,
+    /// Memory for large messages that come in, to be used again.
+    fillings: Vec<Box<Filling>>,
     ops: Vec<(Token, Op)>,
     /// Clients whose receive found no buffer, in the order in which they get their turn.
     starved: VecDeque<Token>,
@@ -128,6 +130,7 @@ impl Engine {
             errands,
             timers: Wheel::new(now),
             due: Vec::new(),
+            fillings: Vec::new(),
             ops: Vec::new(),
             starved: VecDeque::new(),
             held: VecDeque::new(),

@@ -18,12 +18,13 @@ pub struct Input {
     pub filling: Option<Box<Filling>>,
 }
 
-/// A large message whose payload is not whole yet.
+/// A large message whose payload is not whole yet. It serves one message after the other.
+#[derive(Default)]
 pub struct Filling {
     /// Its control line.
     pub line: Vec<u8>,
-    /// Headers, payload and line end, as far as they are here.
-    pub body: Arc<Vec<u8>>,
+    /// Headers, payload and line end, as far as they are here; none between two messages.
+    pub body: Option<Arc<Vec<u8>>>,
     /// Bytes that the body will have.
     pub len: usize,
 }
@@ -31,9 +32,8 @@ pub struct Filling {
 impl Filling {
     /// Takes what is missing from the front of `bytes`, and returns the rest.
     pub fn take<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let missing = self.len - self.body.len();
-        let (now, rest) = bytes.split_at(missing.min(bytes.len()));
-        if let Some(body) = Arc::get_mut(&mut self.body) {
+        let (now, rest) = bytes.split_at(self.missing().min(bytes.len()));
+        if let Some(body) = self.body.as_mut().and_then(Arc::get_mut) {
             body.extend_from_slice(now);
         }
         rest
@@ -42,7 +42,11 @@ impl Filling {
     /// Whether nothing is missing.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.body.len() == self.len
+        self.missing() == 0
+    }
+
+    fn missing(&self) -> usize {
+        self.len - self.body.as_ref().map_or(0, |body| body.len())
     }
 }
 
