@@ -10,7 +10,7 @@ use ring::Token;
 use crate::outbound::Closing;
 use crate::proto::client::{self, ClientOp, ParseError, Publish, PublishLimits, Step};
 use crate::router::run::Run;
-use crate::session::{CARRIED_MAX, Client, Filling, Line, Phase};
+use crate::session::{CARRIED_MAX, Client, Line, Phase};
 use crate::subject;
 
 use super::{End, Engine};

@@ -241,7 +241,7 @@ impl Run {
 
     fn subject(&mut self) -> &'static str {
         const SUBJECTS: [&str; 6] = ["t.a.x", "t.a.y", "t.b.x", "t.b.y", "t.c.x", "t.c.z"];
-        *pick(&mut self.rng, &SUBJECTS)
+        pick::<&str>(&mut self.rng, &SUBJECTS)
     }
 
     fn length(&mut self) -> usize {
