@@ -7,7 +7,6 @@
 
 pub mod close;
 pub mod hist;
-pub mod ids;
 pub mod limits;
 pub mod report;
 pub mod stats;
