@@ -7,12 +7,14 @@
 
 pub mod close;
 pub mod hist;
+pub mod ids;
 pub mod limits;
 pub mod report;
 pub mod stats;
 pub mod subject;
 
 pub mod proto;
+pub mod transport;
 
 pub mod outbound;
 pub mod sublist;
