@@ -12,3 +12,22 @@ pub struct ConnId {
     /// The connection on that shard.
     pub token: Token,
 }
+
+/// An account of this server, by its place in the table of accounts.
+///
+/// Places are given once and never to another account, so that a number may travel between threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(pub u16);
+
+impl AccountId {
+    /// The account of everybody who belongs to no other: `$G`.
+    pub const GLOBAL: Self = Self(0);
+    /// The account in which servers speak to each other.
+    pub const SYSTEM: Self = Self(1);
+
+    /// The account's place in a table.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}

@@ -20,6 +20,7 @@ pub mod outbound;
 pub mod sublist;
 pub mod timer;
 
+pub mod account;
 pub mod auth;
 
 pub mod session;

@@ -18,6 +18,7 @@ use std::sync::mpsc;
 use ring::spsc::{self, Consumer, Producer};
 use ring::{Doorbell, Socket, Token};
 
+use crate::ids::AccountId;
 use crate::router::{Interest, Message, Origin};
 
 /// Letters that fit the queue between two shards.
@@ -35,9 +36,11 @@ pub enum Letter {
         socket: Socket,
         /// Who dialled.
         peer: SocketAddr,
+        /// Which listener it came in by.
+        door: Door,
     },
-    /// The sender's clients want something more, or something less.
-    Interest(Interest),
+    /// The sender's clients, or servers behind its routes, want something more, or something less.
+    Interest(Side, Interest),
     /// Messages for the receiver's clients.
     Parcel(Parcel),
     /// Say when everything before this has been done; the token is the sender's.
@@ -48,6 +51,33 @@ pub enum Letter {
     Slow(Token),
     /// One of them is not slow any more.
     Moving(Token),
+}
+
+/// A listener of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The one for clients.
+    Clients,
+    /// The one for other servers.
+    Routes,
+}
+
+/// Whose interest a shard speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// That of its own clients, and of the server itself.
+    Clients,
+    /// That of the servers behind its routes.
+    Routes,
+}
+
+/// Queue groups that another shard is to serve, as lists of names between blanks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GroupLists<'a> {
+    /// By one of its clients.
+    pub clients: &'a [u8],
+    /// By one of the servers behind its routes.
+    pub routes: &'a [u8],
 }
 
 /// Messages, one behind the other in one block.
@@ -75,34 +105,39 @@ pub struct Sender {
     pub home: u16,
     /// It does not want its own messages.
     pub quiet: bool,
+    /// It is a route: its messages go to clients only.
+    pub routed: bool,
     /// How many shards have passed the message on because they had no member of its queue group.
     pub hops: u8,
 }
 
 /// Lengths at the beginning of a posted message.
-const HEAD: usize = 4 * 8;
+const HEAD: usize = 4 * 10;
 /// In place of a length: not there.
 const NONE: u32 = u32::MAX;
 
 impl Parcel {
-    fn add(&mut self, sender: Sender, message: &Message<'_>, groups: &[u8]) {
-        let Sender { publisher, home, quiet, hops } = sender;
+    fn add(&mut self, sender: Sender, message: &Message<'_>, groups: GroupLists<'_>) {
+        let Sender { publisher, home, quiet, routed, hops } = sender;
+        let flags = u32::from(quiet) | u32::from(routed) << 1;
         let reply = message.reply.unwrap_or_default();
         #[expect(clippy::cast_possible_truncation, reason = "a message's parts fit 32 bits")]
         let head = [
             publisher.index,
             publisher.generation,
-            u32::from(home) << 16 | u32::from(quiet) << 8 | u32::from(hops),
+            u32::from(home) << 16 | flags << 8 | u32::from(hops),
+            u32::from(message.account.0),
+            groups.routes.len() as u32,
             message.subject.len() as u32,
             message.reply.map_or(NONE, |reply| reply.len() as u32),
-            groups.len() as u32,
+            groups.clients.len() as u32,
             message.header_len.unwrap_or(NONE),
             message.body.len() as u32,
         ];
         for word in head {
             self.bytes.extend_from_slice(&word.to_le_bytes());
         }
-        for part in [message.subject, reply, groups, message.body] {
+        for part in [groups.routes, message.subject, reply, groups.clients, message.body] {
             self.bytes.extend_from_slice(part);
         }
         self.messages += 1;
@@ -118,9 +153,13 @@ impl Parcel {
             });
             let mut word = || words.next().unwrap_or(0);
             let publisher = Token::new(word(), word());
-            let [hops, quiet, low, high] = word().to_le_bytes();
+            let [hops, flags, low, high] = word().to_le_bytes();
             let home = u16::from_le_bytes([low, high]);
-            let sender = Sender { publisher, home, quiet: quiet != 0, hops };
+            let (quiet, routed) = (flags & 1 != 0, flags & 2 != 0);
+            let sender = Sender { publisher, home, quiet, routed, hops };
+            #[expect(clippy::cast_possible_truncation, reason = "it was written from 16 bits")]
+            let account = AccountId(word() as u16);
+            let route_groups = word();
             let except = (sender.quiet && home == here).then_some(publisher.index);
             let [subject, reply, groups, header_len, body] = std::array::from_fn(|_| word());
             let mut part = |len: u32| {
@@ -128,10 +167,15 @@ impl Parcel {
                 parts = rest;
                 part
             };
+            let route_groups = part(route_groups);
+            let subject = part(subject);
+            let reply = (reply != NONE).then(|| part(reply));
+            let (groups, passed_on) = (part(groups), hops > 0);
             let message = Message {
-                subject: part(subject),
-                reply: (reply != NONE).then(|| part(reply)),
-                origin: Origin::Shard { groups: part(groups), passed_on: hops > 0, except },
+                account,
+                subject,
+                reply,
+                origin: Origin::Shard { groups, route_groups, passed_on, routed, except },
                 header_len: (header_len != NONE).then_some(header_len),
                 body: part(body),
                 block: None,
@@ -241,20 +285,28 @@ impl<C> Mailboxes<C> {
         shard: u16,
         publisher: Token,
         message: &Message<'_>,
-        groups: &[u8],
+        groups: GroupLists<'_>,
     ) {
         let quiet = matches!(message.origin, Origin::Client { echo: false, .. });
-        let sender = Sender { publisher, home: self.shard, quiet, hops: 0 };
+        let routed = matches!(message.origin, Origin::Route { .. });
+        let sender = Sender { publisher, home: self.shard, quiet, routed, hops: 0 };
         self.post_from(shard, sender, message, groups);
     }
 
     /// Passes a message on to a shard that has a member of a queue group that this one has none of.
     pub fn pass_on(&mut self, shard: u16, posted: &Posted<'_>, group: &[u8]) {
         let hops = posted.sender.hops.saturating_add(1);
-        self.post_from(shard, Sender { hops, ..posted.sender }, &posted.message, group);
+        let groups = GroupLists { clients: group, routes: &[] };
+        self.post_from(shard, Sender { hops, ..posted.sender }, &posted.message, groups);
     }
 
-    fn post_from(&mut self, shard: u16, sender: Sender, message: &Message<'_>, groups: &[u8]) {
+    fn post_from(
+        &mut self,
+        shard: u16,
+        sender: Sender,
+        message: &Message<'_>,
+        groups: GroupLists<'_>,
+    ) {
         if let Some(outgoing) = &mut self.outgoing[usize::from(shard)] {
             outgoing.open.add(sender, message, groups);
             if outgoing.open.bytes.len() >= PARCEL_BYTES_MAX {

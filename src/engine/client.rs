@@ -4,21 +4,19 @@ use std::sync::Arc;
 
 use crate::auth::{Credentials, Identity, Verdict};
 use crate::close::{CloseReason, ErrorText};
+use crate::ids::AccountId;
 use crate::limits;
 use crate::outbound::Link;
 use crate::proto::client::{ClientOp, ParseError, Publish, payload_end};
 use crate::proto::connect::Connect;
 use crate::proto::encode::{self, Violation};
 use crate::proto::info::{ConnectInfo, InfoExtra};
-use crate::router::{Delivery, Message, Origin};
+use crate::router::{Delivery, Message, Origin, Want};
 use crate::session::{About, Client, Hold, Phase};
 use crate::subject;
 use crate::sublist::{Owner, Subscription};
 
 use super::{End, Engine, Errand};
-
-/// The account of everybody, while there are no accounts.
-const GLOBAL_ACCOUNT: &str = "$G";
 
 impl Engine {
     /// Carries out anything but a publish.
@@ -147,6 +145,7 @@ impl Engine {
     /// The client may do what limits allow from now on.
     fn enter(client: &mut Client, identity: Identity) {
         client.phase = Phase::Open;
+        client.account = identity.account;
         if let Some(user) = identity.user {
             client.about.get_or_insert_default().user = user;
         }
@@ -200,6 +199,8 @@ impl Engine {
             }
             let id = self.router.subscribe(Subscription {
                 owner: Owner::Client(index),
+                account: client.account,
+                weight: 1,
                 sid: sid.into(),
                 subject: subject.into(),
                 queue: queue.map(Into::into),
@@ -207,7 +208,8 @@ impl Engine {
                 delivered: 0,
             });
             client.sids.insert(&self.router.subscriptions, id, self.seed);
-            client.touched_shards |= self.announce(subject, queue, 1);
+            let want = Want { account: client.account, subject, queue };
+            client.touched_shards |= self.announce(want, 1);
         }
         self.acknowledge(index, client);
     }
@@ -219,7 +221,7 @@ impl Engine {
             if max > subscription.delivered {
                 subscription.max = max;
                 // Runs do not count: the subscription takes the other path from now on.
-                self.router.sublist.invalidate();
+                self.router.invalidate(client.account);
             } else {
                 self.end_subscription(client, id);
             }
@@ -237,8 +239,7 @@ impl Engine {
     fn end_subscription(&mut self, client: &mut Client, id: u32) {
         let Some(subscription) = self.router.unsubscribe(id) else { return };
         client.sids.remove(id, &subscription.sid);
-        client.touched_shards |=
-            self.announce(&subscription.subject, subscription.queue.as_deref(), -1);
+        client.touched_shards |= self.announce(subscription.want(), -1);
     }
 
     fn on_ping(&mut self, index: u32, client: &mut Client) {
@@ -258,9 +259,12 @@ impl Engine {
         let first = client.connected && !client.ponged;
         client.ponged |= client.connected;
         if first && client.informed {
-            let connect_info =
-                Some(ConnectInfo { remote_account: GLOBAL_ACCOUNT, is_system: false });
-            self.send_info_to(index, client, connect_info);
+            let options = Arc::clone(&self.options);
+            let connect_info = ConnectInfo {
+                remote_account: options.accounts.name(client.account),
+                is_system: client.account == AccountId::SYSTEM,
+            };
+            self.send_info_to(index, client, Some(connect_info));
         }
     }
 
@@ -282,6 +286,8 @@ impl Engine {
         client.in_bytes += u64::from(publish.size);
         self.counters.in_msgs += 1;
         self.counters.in_bytes += u64::from(publish.size);
+        self.counters.in_client_msgs += 1;
+        self.counters.in_client_bytes += u64::from(publish.size);
         if client.pedantic && !subject::is_valid_literal(publish.subject) {
             self.say_error(index, ErrorText::InvalidPublishSubject);
         }
@@ -294,6 +300,7 @@ impl Engine {
             return Ok(());
         }
         let message = Message {
+            account: client.account,
             subject: publish.subject,
             reply: publish.reply,
             header_len: publish.header_len,
@@ -315,19 +322,29 @@ impl Engine {
         }
         self.counters.routed_msgs += 1;
         self.count_out(delivery, message.body.len() - 2);
+        self.hand_over_inbox();
         if delivery.remote {
-            self.post_to_shards(index, client, message);
-        } else if delivery.local == 0 {
+            let shards = self.post_to_shards(self.links.token(index), message);
+            client.touched_shards |= shards;
+            self.reached_shards |= shards;
+        }
+        if delivery.is_nobody() {
             self.counters.unrouted_msgs += 1;
             if let Some(reply) = message.reply.filter(|_| client.no_responders) {
-                self.say_no_responders(index, reply, message.subject);
+                self.say_no_responders(index, client.account, reply, message.subject);
             }
         }
     }
 
     pub(super) fn count_out(&mut self, delivery: Delivery, size: usize) {
-        self.counters.out_msgs += u64::from(delivery.local);
-        self.counters.out_bytes += u64::from(delivery.local) * size as u64;
+        self.count_deliveries(delivery.local.into(), delivery.routes.into(), size as u64);
+    }
+
+    pub(super) fn count_deliveries(&mut self, clients: u64, routes: u64, size: u64) {
+        self.counters.out_msgs += clients + routes;
+        self.counters.out_bytes += (clients + routes) * size;
+        self.counters.out_client_msgs += clients;
+        self.counters.out_client_bytes += clients * size;
     }
 
     /// What publishing brings about besides deliveries.
@@ -365,7 +382,7 @@ impl Engine {
 
     pub(super) fn say(&mut self, index: u32, bytes: &'static [u8]) {
         if let Some((link, pool)) = self.links.writer(index) {
-            link.queue.push_static(pool, bytes);
+            link.control_queue().push_static(pool, bytes);
         }
     }
 
@@ -377,8 +394,14 @@ impl Engine {
         self.write(index, |out| encode::violation(out, violation));
     }
 
-    fn say_no_responders(&mut self, index: u32, reply: &[u8], subject: &[u8]) {
-        let Some(sid) = self.router.own_sid(reply, index) else { return };
+    fn say_no_responders(
+        &mut self,
+        index: u32,
+        account: AccountId,
+        reply: &[u8],
+        subject: &[u8],
+    ) {
+        let Some(sid) = self.router.own_sid(account, reply, index) else { return };
         if let Some((link, pool)) = self.links.writer(index) {
             let room = limits::no_responders_len_max(reply.len() + sid.len() + subject.len());
             link.queue.write(pool, room, |out| encode::no_responders(out, reply, sid, subject));
@@ -387,11 +410,11 @@ impl Engine {
     }
 
     /// Appends a short answer.
-    fn write(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn write(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
         /// Answers quote at most a control line; a longer one grows the block.
         const ANSWER_LEN: usize = 512;
         if let Some((link, pool)) = self.links.writer(index) {
-            link.queue.write(pool, ANSWER_LEN, write);
+            link.control_queue().write(pool, ANSWER_LEN, write);
         }
     }
 

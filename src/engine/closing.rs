@@ -43,7 +43,7 @@ impl Engine {
         link.closing = Closing::Draining;
         if dead || slow {
             if !link.sending {
-                link.queue.discard(pool);
+                link.discard(pool);
             }
             self.cut(index);
         } else {
@@ -54,11 +54,13 @@ impl Engine {
 
     /// Takes the client's session and subscriptions out.
     fn withdraw(&mut self, index: u32) {
-        let Some(client) = self.clients[index as usize].take() else { return };
+        let Some(client) = self.clients[index as usize].take() else {
+            return self.withdraw_route(index);
+        };
         for id in client.sids.ids() {
             if let Some(subscription) = self.router.unsubscribe(id) {
                 debug_assert!(subscription.owner == Owner::Client(index));
-                self.announce(&subscription.subject, subscription.queue.as_deref(), -1);
+                self.announce(subscription.want(), -1);
             }
         }
         self.shared.clients.fetch_sub(1, Ordering::Relaxed);
@@ -81,8 +83,8 @@ impl Engine {
         let end = ReportedEnd { at: self.now, reason: reason.as_str() };
         let closed = ConnectionReport {
             end: Some(end),
-            closed_subscriptions: super::report::closed_subscriptions(client, &self.router),
-            ..super::report::connection(client, link)
+            closed_subscriptions: self.closed_subscriptions(client),
+            ..self.connection(client, link)
         };
         if self.closed.len() >= self.options.max_closed {
             self.closed.pop_front();
@@ -97,7 +99,7 @@ impl Engine {
         if peer_is_gone && link.closing == Closing::Lingering {
             link.closing = Closing::Ending;
         }
-        let drained = !link.sending && !link.queue.has_work();
+        let drained = !link.sending && !link.has_work();
         if link.closing == Closing::Draining && drained {
             if link.receiving {
                 link.closing = Closing::Lingering;
@@ -108,7 +110,7 @@ impl Engine {
             link.closing = Closing::Ending;
         }
         if link.closing == Closing::Ending && !link.sending && !link.receiving {
-            link.queue.discard(pool);
+            link.discard(pool);
             self.pending_change += link.count_bytes();
             self.ops.push((token, Op::Close { socket: link.socket }));
             self.links.remove(index);

@@ -7,7 +7,7 @@ use ring::{Batch, Errno, Op, SendMode, Token};
 
 use crate::close::CloseReason;
 use crate::mailbox::bits;
-use crate::outbound::Closing;
+use crate::outbound::{Closing, Link};
 use crate::session::{Client, Hold};
 
 use super::Engine;
@@ -41,6 +41,10 @@ impl Engine {
         let full = full.fold(0, |set, shard| set | 1 << shard);
         if full != 0 {
             return Some(Hold::Mailbox(full));
+        }
+        if !reach.over.is_empty() {
+            let over = reach.over.iter().map(|index| self.links.token(*index)).collect();
+            return Some(Hold::Routes(over));
         }
         if reach.moving || self.router.drop_for_slow || shards & !client.slow_shards != 0 {
             return None;
@@ -87,6 +91,15 @@ impl Engine {
         let Some(client) = self.clients[publisher.index as usize].as_deref() else { return true };
         match client.hold.as_deref() {
             Some(Hold::Memory) => !self.is_over_memory(),
+            Some(Hold::Routes(over)) => {
+                let most = self.options.routes.outbound.max_pending;
+                over.iter().all(|token| {
+                    !self.links.is_live(*token)
+                        || self.links.at(token.index).is_none_or(|link| {
+                            link.closing != Closing::No || link.pending_bytes() <= most
+                        })
+                })
+            }
             Some(Hold::Mailbox(full)) => bits(*full).all(|shard| !self.mail.is_full(shard)),
             Some(Hold::Recipients { slow, shards }) => {
                 self.one_moves(slow) || shards & !client.slow_shards != 0
@@ -98,11 +111,14 @@ impl Engine {
 
     /// Whether of these slow recipients one has caught up or is gone, or nobody takes anything.
     pub(super) fn one_moves(&self, slow: &[Token]) -> bool {
-        let low = self.options.outbound.low_water();
+        let low = |link: &Link| match link.lanes {
+            Some(_) => self.options.routes.outbound.low_water(),
+            None => self.options.outbound.low_water(),
+        };
         let caught_up = |token: &Token| {
             !self.links.is_live(*token)
                 || self.links.at(token.index).is_none_or(|link| {
-                    link.closing != Closing::No || link.queue.pending_bytes() < low
+                    link.closing != Closing::No || link.pending_bytes() < low(link)
                 })
         };
         let stalled =
@@ -134,7 +150,7 @@ impl Engine {
         self.pending_change += link.count_bytes();
         self.counters.sends += 1;
         if error.is_some() {
-            link.queue.discard(pool);
+            link.discard(pool);
             if link.closing == Closing::No {
                 self.close(token.index, CloseReason::WriteError.into());
             } else {
@@ -144,10 +160,10 @@ impl Engine {
         }
         if !whole && !link.timed {
             link.timed = true;
-            let at = now + self.options.outbound.write_deadline;
+            let at = now + self.options.write_deadline(link);
             self.timers.schedule(at, (token, Timer::Write));
         }
-        if link.queue.has_work() || link.closing != Closing::No {
+        if link.has_work() || link.closing != Closing::No {
             self.links.touch(token.index);
         }
     }
@@ -175,7 +191,8 @@ impl Engine {
         link.dirty = false;
         self.pending_change += link.count_bytes();
         let pending = link.queue.pending_bytes();
-        if pending > self.options.outbound.max_pending && link.closing == Closing::No {
+        let bounded = link.lanes.is_none() && link.closing == Closing::No;
+        if bounded && pending > self.options.outbound.max_pending {
             // Answers count, too: who asks must listen.
             self.router.overflowed.push(index);
         }
@@ -185,6 +202,7 @@ impl Engine {
         if link.closing == Closing::Ending {
             return self.advance_closing(index, false);
         }
+        link.refill(pool);
         let Some(batch) = link.queue.take(pool) else {
             if link.closing != Closing::No {
                 self.advance_closing(index, false);
@@ -204,7 +222,7 @@ impl Engine {
         link.sending = true;
         if mode != SendMode::Try && !link.timed {
             link.timed = true;
-            let at = self.now + self.options.outbound.write_deadline;
+            let at = self.now + self.options.write_deadline(link);
             self.timers.schedule(at, (token, Timer::Write));
         }
         self.ops.push((token, Op::Send { socket: link.socket, batch, mode }));

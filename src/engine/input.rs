@@ -4,13 +4,15 @@
 //! is carried to the next; a large message that is cut off is assembled in the block that it will be
 //! sent from.
 
+use std::sync::Arc;
+
 use memchr::memchr;
 use ring::Token;
 
 use crate::outbound::Closing;
 use crate::proto::client::{self, ClientOp, ParseError, Publish, PublishLimits, Step};
-use crate::router::run::Run;
-use crate::session::{CARRIED_MAX, Client, Line, Phase};
+use crate::router::run::{Lead, Run, RunDelivery};
+use crate::session::{CARRIED_MAX, Client, Input, Line, Phase};
 use crate::subject;
 
 use super::{End, Engine};
@@ -37,7 +39,9 @@ impl Engine {
             return;
         }
         let index = token.index;
-        let Some(mut client) = self.clients[index as usize].take() else { return };
+        let Some(mut client) = self.clients[index as usize].take() else {
+            return self.received_by_route(index, bytes);
+        };
         client.heard_at = self.now;
         if client.hold.is_some() {
             client.input.keep(bytes);
@@ -46,7 +50,7 @@ impl Engine {
             return;
         }
         self.begin_publisher();
-        let consumed = self.consume_received(index, &mut client, bytes);
+        let consumed = self.consume_received(index, &mut *client, bytes);
         self.finish(index, client, consumed);
     }
 
@@ -56,7 +60,7 @@ impl Engine {
         client.hold = None;
         self.begin_publisher();
         let waiting = client.input.take();
-        let consumed = self.consume(index, &mut client, waiting.as_slice());
+        let consumed = self.consume(index, &mut *client, waiting.as_slice());
         let used = consumed.unwrap_or(0);
         client.input.put_back(waiting, used);
         let has_ended = client.has_ended && client.hold.is_none();
@@ -70,7 +74,7 @@ impl Engine {
     }
 
     /// A publisher's turn begins: nobody has been reached yet.
-    fn begin_publisher(&mut self) {
+    pub(super) fn begin_publisher(&mut self) {
         self.router.reach.clear();
         self.reached_shards = 0;
     }
@@ -106,45 +110,42 @@ impl Engine {
     }
 
     /// Consumes what came in, behind what waited; what is left waits.
-    fn consume_received(
+    pub(super) fn consume_received<S: Speaker>(
         &mut self,
         index: u32,
-        client: &mut Client,
+        session: &mut S,
         mut bytes: &[u8],
     ) -> Result<(), End> {
-        if client.input.filling.is_some() {
-            bytes = self.fill(index, client, bytes)?;
+        if session.input().filling.is_some() {
+            bytes = self.fill(index, session, bytes)?;
         }
-        if client.input.waiting() > 0 && client.hold.is_none() {
-            bytes = self.finish_cut(index, client, bytes)?;
+        if session.input().waiting() > 0 && !session.is_held() {
+            bytes = self.finish_cut(index, session, bytes)?;
         }
-        let used = if client.hold.is_none() { self.consume(index, client, bytes)? } else { 0 };
-        client.input.keep(&bytes[used..]);
+        let used = if session.is_held() { 0 } else { self.consume(index, session, bytes)? };
+        session.input().keep(&bytes[used..]);
         Ok(())
     }
 
     /// Completes the operation that the last read cut, from the front of `bytes`; returns the rest.
-    fn finish_cut<'a>(
+    fn finish_cut<'a, S: Speaker>(
         &mut self,
         index: u32,
-        client: &mut Client,
+        session: &mut S,
         mut bytes: &'a [u8],
     ) -> Result<&'a [u8], End> {
-        let mut waiting = client.input.take();
+        let mut waiting = session.input().take();
         loop {
-            let whole = match client::next(waiting.as_slice(), self.options.limits.max_control_line)
-            {
+            let whole = match session.frame(self, waiting.as_slice()) {
                 // To the end of the line.
-                Step::Incomplete => match memchr(b'\n', bytes) {
+                Frame::Incomplete => match memchr(b'\n', bytes) {
                     Some(at) => waiting.as_slice().len() + at + 1,
                     None => waiting.as_slice().len() + bytes.len(),
                 },
-                Step::Op { op: ClientOp::Publish(publish), line_len } => {
-                    let whole = line_len + publish.size as usize + 2;
-                    // A large one goes into a block of its own, which `consume` begins.
-                    if whole > CARRIED_MAX { waiting.as_slice().len() } else { whole }
-                }
-                Step::Op { .. } | Step::Failed(_) => waiting.as_slice().len(),
+                // A large one goes into a block of its own, which `consume` begins.
+                Frame::Message { len } if len > CARRIED_MAX => waiting.as_slice().len(),
+                Frame::Message { len } => len,
+                Frame::Other => waiting.as_slice().len(),
             };
             let missing = whole.saturating_sub(waiting.as_slice().len());
             let (now, rest) = bytes.split_at(missing.min(bytes.len()));
@@ -154,37 +155,31 @@ impl Engine {
                 break;
             }
         }
-        let consumed = self.consume(index, client, waiting.as_slice());
-        client.input.put_back(waiting, consumed.unwrap_or(0));
+        let consumed = self.consume(index, session, waiting.as_slice());
+        session.input().put_back(waiting, consumed.unwrap_or(0));
         consumed?;
-        if client.input.filling.is_some() {
-            bytes = self.fill(index, client, bytes)?;
+        if session.input().filling.is_some() {
+            bytes = self.fill(index, session, bytes)?;
         }
         // Only a cut that is still not healed leaves something, and then all bytes went into it.
         Ok(bytes)
     }
 
     /// Fills a large message from the front of `bytes`; returns the rest.
-    fn fill<'a>(
+    fn fill<'a, S: Speaker>(
         &mut self,
         index: u32,
-        client: &mut Client,
+        session: &mut S,
         bytes: &'a [u8],
     ) -> Result<&'a [u8], End> {
-        let Some(mut filling) = client.input.filling.take() else { return Ok(bytes) };
+        let Some(mut filling) = session.input().filling.take() else { return Ok(bytes) };
         let rest = filling.take(bytes);
         if !filling.is_whole() {
-            client.input.filling = Some(filling);
+            session.input().filling = Some(filling);
             return Ok(rest);
         }
-        self.trace_line(client, &filling.line);
-        let step = client::next(&filling.line, self.options.limits.max_control_line);
-        let (Some(body), Step::Op { op: ClientOp::Publish(publish), .. }) =
-            (filling.body.take(), step)
-        else {
-            return Ok(rest);
-        };
-        self.publish(index, client, &publish, &body, Some(&body))?;
+        let Some(body) = filling.body.take() else { return Ok(rest) };
+        session.consume_filled(self, index, &filling.line, &body)?;
         self.links.pool.recycle_shared(body);
         if self.fillings.len() < FILLINGS_KEPT {
             self.fillings.push(filling);
@@ -194,12 +189,17 @@ impl Engine {
 
     /// Consumes whole operations until the bytes end, the session is held, or it ends.
     /// Returns how many bytes were used.
-    fn consume(&mut self, index: u32, client: &mut Client, bytes: &[u8]) -> Result<usize, End> {
+    pub(super) fn consume<S: Speaker>(
+        &mut self,
+        index: u32,
+        session: &mut S,
+        bytes: &[u8],
+    ) -> Result<usize, End> {
         let mut at = 0;
-        while at < bytes.len() && client.hold.is_none() {
+        while at < bytes.len() && !session.is_held() {
             let rest = &bytes[at..];
-            let run = self.consume_run(index, client, rest)?;
-            let used = if run > 0 { run } else { self.consume_one(index, client, rest)? };
+            let run = session.consume_run(self, index, rest);
+            let used = if run > 0 { run } else { session.consume_one(self, index, rest)? };
             if used == 0 {
                 break;
             }
@@ -208,74 +208,189 @@ impl Engine {
         Ok(at)
     }
 
-    /// Consumes messages that repeat the last control line, as far as they reach.
-    fn consume_run(&mut self, index: u32, client: &mut Client, bytes: &[u8]) -> Result<usize, End> {
-        let Some(mut line) = client.line.take_if(|line| line.is_set()) else { return Ok(0) };
-        let used = self.publish_run(index, client, &mut line, bytes);
-        client.line = Some(line);
-        if used > 0 {
-            self.after_publish(index, client);
+    /// A message's payload is not whole: `rest` is what there is of `len` bytes, its line end
+    /// included. Returns how many bytes were used: all of them when it goes into a block of its own,
+    /// else none.
+    pub(super) fn await_payload(
+        &mut self,
+        input: &mut Input,
+        line: &[u8],
+        rest: &[u8],
+        len: usize,
+    ) -> Result<usize, ParseError> {
+        if rest.len() >= len - 1 {
+            // The last byte is missing; what is there must be right already.
+            client::payload_end(&rest[len - 2..])?;
         }
-        Ok(used)
+        if line.len() + len <= CARRIED_MAX {
+            return Ok(0);
+        }
+        let mut body = self.links.pool.shared(len);
+        if let Some(body) = std::sync::Arc::get_mut(&mut body) {
+            body.extend_from_slice(rest);
+        }
+        let mut filling = self.fillings.pop().unwrap_or_default();
+        filling.line.clear();
+        filling.line.extend_from_slice(line);
+        (filling.body, filling.len) = (Some(body), len);
+        input.filling = Some(filling);
+        Ok(line.len() + rest.len())
     }
 
-    fn publish_run(
+    /// Delivers messages that repeat a line, as far as they reach in `bytes`; the line's leads are
+    /// looked up with `lead` when interest has changed. Returns how many there were of how many bytes
+    /// each, and how often they were delivered.
+    pub(super) fn deliver_run<'a>(
         &mut self,
-        index: u32,
-        client: &mut Client,
         line: &mut Line,
-        bytes: &[u8],
-    ) -> usize {
+        bytes: &'a [u8],
+        lead: impl FnOnce(&'a [u8]) -> Option<Lead<'a>>,
+    ) -> Option<(usize, usize, RunDelivery)> {
         if !line.begins(bytes) {
-            return 0;
+            return None;
         }
-        if line.generation != Some(self.router.sublist.generation()) {
-            let max = self.options.limits.max_control_line;
-            let Step::Op { op: ClientOp::Publish(publish), .. } = client::next(bytes, max) else {
-                return 0;
-            };
-            self.router.prepare_run(line, publish.subject, publish.reply, index, client.echo);
+        if line.generation != Some(self.router.generation(line.account)) {
+            self.router.prepare_run(&self.links, line, &lead(bytes)?);
         }
         if !line.simple {
-            return 0;
+            return None;
         }
         let (count, stride) = line.count(bytes);
         if count == 0 {
-            return 0;
+            return None;
         }
         let run = Run { bytes, count, stride };
-        let size = u64::from(line.size);
         let delivered = self.router.deliver_run(&mut self.links, line, &run);
-        let count = count as u64;
-        client.in_msgs += count;
-        client.in_bytes += count * size;
-        self.counters.in_msgs += count;
-        self.counters.in_bytes += count * size;
-        self.counters.routed_msgs += count;
-        self.counters.out_msgs += delivered;
-        self.counters.out_bytes += delivered * size;
-        run.count * stride
+        let (messages, size) = (count as u64, u64::from(line.size));
+        self.counters.in_msgs += messages;
+        self.counters.in_bytes += messages * size;
+        self.counters.routed_msgs += messages;
+        self.count_deliveries(delivered.local, delivered.routes, size);
+        Some((count, stride, delivered))
+    }
+}
+
+/// What a session's bytes begin with.
+pub(super) enum Frame {
+    /// A line that is not whole.
+    Incomplete,
+    /// A message of so many bytes, line and line ends included.
+    Message {
+        /// The bytes.
+        len: usize,
+    },
+    /// Something else.
+    Other,
+}
+
+/// A session whose bytes are consumed operation by operation.
+pub(super) trait Speaker {
+    /// Bytes that wait.
+    fn input(&mut self) -> &mut Input;
+    /// Whether the session's bytes are to wait.
+    fn is_held(&self) -> bool;
+    /// What these bytes begin with.
+    fn frame(&self, engine: &Engine, bytes: &[u8]) -> Frame;
+    /// Consumes messages that repeat the last control line, as far as they reach.
+    fn consume_run(&mut self, engine: &mut Engine, index: u32, bytes: &[u8]) -> usize;
+    /// Consumes one operation. Returns 0 when it is not whole.
+    fn consume_one(&mut self, engine: &mut Engine, index: u32, bytes: &[u8])
+    -> Result<usize, End>;
+    /// Consumes a large message that was put together in a block.
+    fn consume_filled(
+        &mut self,
+        engine: &mut Engine,
+        index: u32,
+        line: &[u8],
+        body: &Arc<Vec<u8>>,
+    ) -> Result<(), End>;
+}
+
+impl Speaker for Client {
+    fn input(&mut self) -> &mut Input {
+        &mut self.input
     }
 
-    /// Consumes one operation. Returns 0 when it is not whole.
-    fn consume_one(&mut self, index: u32, client: &mut Client, bytes: &[u8]) -> Result<usize, End> {
-        if client.phase == Phase::Greeted && !client::may_be_connect(bytes) {
-            self.admit_anonymous(client)?;
+    fn is_held(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    fn frame(&self, engine: &Engine, bytes: &[u8]) -> Frame {
+        match client::next(bytes, engine.options.limits.max_control_line) {
+            Step::Incomplete => Frame::Incomplete,
+            Step::Op { op: ClientOp::Publish(publish), line_len } => {
+                Frame::Message { len: line_len + publish.size as usize + 2 }
+            }
+            Step::Op { .. } | Step::Failed(_) => Frame::Other,
         }
-        match client::next(bytes, self.options.limits.max_control_line) {
+    }
+
+    fn consume_run(&mut self, engine: &mut Engine, index: u32, bytes: &[u8]) -> usize {
+        let Some(mut line) = self.line.take_if(|line| line.is_set()) else { return 0 };
+        let max = engine.options.limits.max_control_line;
+        let (account, except) = (self.account, (!self.echo).then_some(index));
+        let run = engine.deliver_run(&mut line, bytes, |bytes| match client::next(bytes, max) {
+            Step::Op { op: ClientOp::Publish(publish), .. } => Some(Lead {
+                account,
+                subject: publish.subject,
+                reply: publish.reply,
+                except,
+                routed: false,
+            }),
+            Step::Op { .. } | Step::Incomplete | Step::Failed(_) => None,
+        });
+        let size = u64::from(line.size);
+        self.line = Some(line);
+        let Some((count, stride, _)) = run else { return 0 };
+        self.in_msgs += count as u64;
+        self.in_bytes += count as u64 * size;
+        engine.counters.in_client_msgs += count as u64;
+        engine.counters.in_client_bytes += count as u64 * size;
+        engine.after_publish(index, self);
+        count * stride
+    }
+
+    fn consume_one(
+        &mut self,
+        engine: &mut Engine,
+        index: u32,
+        bytes: &[u8],
+    ) -> Result<usize, End> {
+        if self.phase == Phase::Greeted && !client::may_be_connect(bytes) {
+            engine.admit_anonymous(self)?;
+        }
+        match client::next(bytes, engine.options.limits.max_control_line) {
             Step::Incomplete => Ok(0),
             Step::Failed(error) => Err(error.into()),
             Step::Op { op: ClientOp::Publish(publish), line_len } => {
-                self.consume_publish(index, client, &publish, line_len, bytes)
+                engine.consume_publish(index, self, &publish, line_len, bytes)
             }
             Step::Op { op, line_len } => {
-                self.trace_line(client, &bytes[..line_len]);
-                self.on_op(index, client, &op)?;
+                engine.trace_line(self, &bytes[..line_len]);
+                engine.on_op(index, self, &op)?;
                 Ok(line_len)
             }
         }
     }
 
+    fn consume_filled(
+        &mut self,
+        engine: &mut Engine,
+        index: u32,
+        line: &[u8],
+        body: &Arc<Vec<u8>>,
+    ) -> Result<(), End> {
+        engine.trace_line(self, line);
+        match client::next(line, engine.options.limits.max_control_line) {
+            Step::Op { op: ClientOp::Publish(publish), .. } => {
+                engine.publish(index, self, &publish, body, Some(body))
+            }
+            Step::Op { .. } | Step::Incomplete | Step::Failed(_) => Ok(()),
+        }
+    }
+}
+
+impl Engine {
     fn consume_publish(
         &mut self,
         index: u32,
@@ -290,32 +405,12 @@ impl Engine {
         let (line, rest) = bytes.split_at(line_len);
         let len = publish.size as usize + 2;
         if rest.len() < len {
-            if rest.len() >= len - 1 {
-                // The last byte is missing; what is there must be right already.
-                client::payload_end(&rest[len - 2..])?;
-            }
-            if line_len + len <= CARRIED_MAX {
-                return Ok(0);
-            }
-            self.begin_filling(client, line, rest, len);
-            return Ok(bytes.len());
+            return Ok(self.await_payload(&mut client.input, line, rest, len)?);
         }
         self.trace_line(client, line);
         self.remember_line(client, publish, line);
         self.publish(index, client, publish, &rest[..len], None)?;
         Ok(line_len + len)
-    }
-
-    fn begin_filling(&mut self, client: &mut Client, line: &[u8], part: &[u8], len: usize) {
-        let mut body = self.links.pool.shared(len);
-        if let Some(body) = std::sync::Arc::get_mut(&mut body) {
-            body.extend_from_slice(part);
-        }
-        let mut filling = self.fillings.pop().unwrap_or_default();
-        filling.line.clear();
-        filling.line.extend_from_slice(line);
-        (filling.body, filling.len) = (Some(body), len);
-        client.input.filling = Some(filling);
     }
 
     /// A plain message's line is kept, in case the next one has the same.
@@ -335,7 +430,7 @@ impl Engine {
         }
         let kept = client.line.get_or_insert_default();
         if !kept.is(line) {
-            kept.remember(line, publish.size);
+            kept.remember(line, publish.size, client.account);
         }
     }
 }

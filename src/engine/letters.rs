@@ -1,12 +1,15 @@
 //! What this shard and the others say to each other.
 
+use std::sync::Arc;
+
 use ring::Token;
 
 use crate::close::CloseReason;
-use crate::mailbox::{Letter, Parcel, Posted, Sender};
+use crate::mailbox::{GroupLists, Letter, Parcel, Posted, Sender, Side};
 use crate::outbound::Closing;
-use crate::router::{Interest, Message, Origin};
-use crate::session::{Client, Hold};
+use crate::router::{Interest, Message, Origin, Part, Place, Want, is_news, names};
+use crate::session::Hold;
+use crate::sublist::Owner;
 
 use super::{Control, Engine};
 
@@ -28,8 +31,8 @@ impl Engine {
         for _ in 0..LETTERS_A_TURN {
             let Some((from, letter)) = self.mail.next_letter() else { return };
             match letter {
-                Letter::Adopt { socket, peer } => self.adopt(socket, peer),
-                Letter::Interest(interest) => self.on_interest(from, interest),
+                Letter::Adopt { socket, peer, door } => self.take_in_here(socket, peer, door),
+                Letter::Interest(side, interest) => self.on_interest(from, side, &interest),
                 Letter::Parcel(parcel) => {
                     self.on_parcel(from, &parcel);
                     parcels += 1;
@@ -57,21 +60,26 @@ impl Engine {
                 self.deaf = true;
                 self.tell_when_deaf = Some(told);
             }
+            Control::Route(order) => self.on_route_order(order),
+            Control::Internal(order) => self.on_internal_order(order),
             Control::CloseSome { how_many, reason } => self.close_some(how_many, reason),
             Control::End => {
                 self.ending = true;
                 self.close_some(usize::MAX, CloseReason::ServerShutdown);
+                self.close_routes(CloseReason::ServerShutdown);
             }
         }
     }
 
     fn set_options(
         &mut self,
-        options: std::sync::Arc<super::EngineOptions>,
+        options: Arc<super::EngineOptions>,
         recheck: bool,
         announce: bool,
     ) {
         self.router.limits = options.outbound;
+        self.router.route_limits = options.routes.outbound;
+        self.router.set_accounts(Arc::clone(&options.accounts));
         self.router.drop_for_slow = options.drop_for_slow;
         self.router.trace = options.trace.is_some();
         let before = std::mem::replace(&mut self.options, options);
@@ -84,7 +92,8 @@ impl Engine {
         for index in open {
             let Some(client) = self.clients[index as usize].as_deref() else { continue };
             let user = client.about.as_ref().map_or("", |about| &about.user);
-            if recheck && !self.options.auth.keeps(&before.auth, user) {
+            let keeps = self.options.auth.keeps(&before.auth, user, client.account);
+            if recheck && !keeps {
                 self.close(index, CloseReason::AuthenticationFailure.into());
             } else if announce && client.informed && client.ponged {
                 self.send_info(index, None);
@@ -93,66 +102,71 @@ impl Engine {
     }
 
     /// This shard's clients want more, or less, of something. Returns the shards that were told.
-    pub(super) fn announce(&mut self, subject: &[u8], queue: Option<&[u8]>, change: i32) -> u64 {
+    pub(super) fn announce(&mut self, want: Want<'_>, change: i32) -> u64 {
         let others = self.mail.others();
-        if others == 0 {
+        if others == 0 && !self.options.routes.enabled {
             return 0;
         }
-        let key = (subject.into(), queue.map(Into::into));
-        let count = self.announced.entry(key).or_default();
-        let before = *count;
-        *count = before.saturating_add_signed(change);
-        let now = *count;
-        if now == 0 {
-            self.announced.remove(&(subject.into(), queue.map(Into::into)));
+        let (before, after) = self.wanted.change(Part::Own, want, change);
+        if is_news(&want, before.own, after.own) {
+            self.post_interest(Side::Clients, want, after.own);
         }
-        let told = if queue.is_some() { before != now } else { (before == 0) != (now == 0) };
-        if told {
-            self.mail.post_all(others, || {
-                Letter::Interest(Interest {
-                    subject: subject.into(),
-                    queue: queue.map(Into::into),
-                    weight: now,
-                })
-            });
-        }
+        self.tell_routes(want, before.all(), after.all());
         // A barrier waits for all: another client's announcement may still be under way.
         others
     }
 
-    fn on_interest(&mut self, from: u16, interest: Interest) {
-        let key = (from, (interest.subject.clone(), interest.queue.clone()));
-        let known = self.foreign.get(&key).copied();
-        match self.router.set_shard_interest(from, &interest, known) {
-            Some(id) => self.foreign.insert(key, id),
-            None => self.foreign.remove(&key),
-        };
+    /// Tells the other shards how many want something.
+    pub(super) fn post_interest(&mut self, side: Side, want: Want<'_>, weight: u32) {
+        self.mail.post_all(self.mail.others(), || {
+            let interest = Interest {
+                account: want.account,
+                subject: want.subject.into(),
+                queue: want.queue.map(Into::into),
+                weight,
+            };
+            Letter::Interest(side, interest)
+        });
     }
 
-    /// Posts the message that was just delivered to the shards that want it, too.
-    pub(super) fn post_to_shards(
-        &mut self,
-        index: u32,
-        client: &mut Client,
-        message: &Message<'_>,
-    ) {
-        let publisher = self.links.token(index);
-        let groups = std::mem::take(&mut self.router.shard_groups);
-        let named = groups.iter().fold(0, |set, (shard, _)| set | 1 << shard);
-        let wanting = self.router.shards | named;
-        let mut names = Vec::new();
-        for shard in crate::mailbox::bits(wanting) {
-            names.clear();
-            for (_, name) in groups.iter().filter(|(of, _)| *of == shard) {
-                names.extend_from_slice(name);
-                names.push(b'\n');
-            }
-            self.mail.post_message(shard, publisher, message, &names);
+    fn on_interest(&mut self, from: u16, side: Side, interest: &Interest) {
+        let owner = match side {
+            Side::Clients => Owner::Shard(from),
+            Side::Routes => Owner::ShardRoutes(from),
+        };
+        let (want, now) = (interest.want(), interest.weight);
+        let before = self.router.set_interest(owner, want, now);
+        if side == Side::Clients && self.options.routes.enabled {
+            let now = if want.queue.is_some() { now } else { now.min(1) };
+            let change = now.cast_signed().wrapping_sub(before.cast_signed());
+            let (before, after) = self.wanted.change(Part::Others, want, change);
+            self.tell_routes(want, before.all(), after.all());
         }
-        self.router.shard_groups = groups;
+    }
+
+    /// Posts the message that was just delivered to the shards that want it, too. Returns these.
+    pub(super) fn post_to_shards(&mut self, publisher: Token, message: &Message<'_>) -> u64 {
+        let elsewhere = std::mem::take(&mut self.router.elsewhere);
+        let wanting = elsewhere.all_shards();
+        let (mut clients, mut routes) = (Vec::new(), Vec::new());
+        for shard in crate::mailbox::bits(wanting) {
+            clients.clear();
+            routes.clear();
+            for (place, name) in &elsewhere.groups {
+                let list = match place {
+                    Place::Shard(of) if *of == shard => &mut clients,
+                    Place::ShardRoutes(of) if *of == shard => &mut routes,
+                    Place::Shard(_) | Place::ShardRoutes(_) | Place::Route(_) => continue,
+                };
+                list.extend_from_slice(name);
+                list.push(b' ');
+            }
+            let groups = GroupLists { clients: &clients, routes: &routes };
+            self.mail.post_message(shard, publisher, message, groups);
+        }
+        self.router.elsewhere = elsewhere;
         self.counters.mailbox_out_msgs += 1;
-        client.touched_shards |= wanting;
-        self.reached_shards |= wanting;
+        wanting
     }
 
     fn on_parcel(&mut self, from: u16, parcel: &Parcel) {
@@ -165,6 +179,7 @@ impl Engine {
             }
             let delivery = self.router.deliver(&mut self.links, &posted.message);
             self.count_out(delivery, posted.message.body.len() - 2);
+            self.hand_over_inbox();
             while let Some(id) = self.router.exhausted.pop() {
                 self.end_exhausted(None, id);
             }
@@ -196,17 +211,21 @@ impl Engine {
         }
     }
 
-    /// Queue groups whose last member here has just left are served by another shard, if one has a
-    /// member. It knows by then that this shard has none: the news went ahead of the message.
+    /// Queue groups whose last member here has just left are served by another shard or another
+    /// server, if one has a member. It knows by then that this shard has none: the news went ahead of
+    /// the message.
     fn bounce_unserved(&mut self, posted: &Posted<'_>) {
-        let Origin::Shard { groups, .. } = posted.message.origin else { return };
+        let Origin::Shard { groups, route_groups, .. } = posted.message.origin else { return };
         if posted.sender.hops >= HOPS_MAX {
             return;
         }
-        for group in groups.split(|byte| *byte == b'\n').filter(|name| !name.is_empty()) {
-            let served = self.router.served.iter().any(|name| **name == *group);
-            if !served && let Some(shard) = self.router.other_shard(posted.message.subject, group) {
-                self.mail.pass_on(shard, posted, group);
+        for group in names(groups).chain(names(route_groups)) {
+            if self.router.elsewhere.served.iter().any(|name| **name == *group) {
+                continue;
+            }
+            match self.router.bounce(&mut self.links, &posted.message, group) {
+                Some(Place::Shard(shard)) => self.mail.pass_on(shard, posted, group),
+                Some(Place::ShardRoutes(_) | Place::Route(_)) | None => {}
             }
         }
     }

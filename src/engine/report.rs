@@ -6,7 +6,6 @@ use crate::report::{
     ConnectionKind, ConnectionReport, ReportRequest, ShardReport, Slots, Stage, SublistStats,
     SubscriptionReport,
 };
-use crate::router::Router;
 use crate::session::Client;
 use crate::sublist::{Owner, Subscription};
 
@@ -15,18 +14,14 @@ use super::Engine;
 impl Engine {
     pub(super) fn report(&self, request: &ReportRequest) -> ShardReport {
         let pages = |slots: &Slots| slots.from as usize..slots.to as usize;
-        let mut counters = self.counters;
-        (counters.in_client_msgs, counters.in_client_bytes) = (counters.in_msgs, counters.in_bytes);
-        (counters.out_client_msgs, counters.out_client_bytes) =
-            (counters.out_msgs, counters.out_bytes);
         ShardReport {
             shard: self.mail.shard,
-            counters,
+            counters: self.counters,
             connections_open: self.clients.iter().flatten().count() as u64,
-            routes_open: 0,
+            routes_open: self.registered_routes(),
             leafs_open: 0,
             subscriptions_open: self.own_subscriptions(),
-            pending_bytes: self.links.iter().map(|(_, l)| l.queue.pending_bytes() as u64).sum(),
+            pending_bytes: self.links.iter().map(|(_, l)| l.pending_bytes() as u64).sum(),
             held_publishers: self.held.len() as u64,
             sublist: self.sublist_stats(),
             connection_slots: slots(self.clients.len()),
@@ -47,7 +42,7 @@ impl Engine {
 
     /// Subscriptions of this shard's clients; what other shards want is counted there.
     fn own_subscriptions(&self) -> u64 {
-        (self.router.subscriptions.len() - self.foreign.len()) as u64
+        (self.router.subscriptions.len() - self.router.foreign()) as u64
     }
 
     fn latencies(&self) -> Vec<(Stage, Hist)> {
@@ -55,7 +50,7 @@ impl Engine {
     }
 
     fn sublist_stats(&self) -> SublistStats {
-        let stats = self.router.sublist.stats();
+        let stats = self.router.sublist_stats();
         SublistStats {
             subscriptions: self.own_subscriptions(),
             cache_entries: stats.num_cache,
@@ -71,14 +66,14 @@ impl Engine {
     fn connection_at(&self, index: usize) -> Option<ConnectionReport> {
         let client = self.clients.get(index)?.as_deref()?;
         let link = self.links.at(slots(index))?;
-        Some(connection(client, link))
+        Some(self.connection(client, link))
     }
 
     fn subscription_at(&self, id: usize) -> Option<SubscriptionReport> {
         let subscription = self.router.subscriptions.get(id)?;
         let Owner::Client(index) = subscription.owner else { return None };
         let cid = self.clients.get(index as usize)?.as_ref()?.cid;
-        Some(subscription_report(subscription, cid))
+        Some(self.subscription_report(subscription, cid))
     }
 }
 
@@ -90,54 +85,58 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn subscription_report(subscription: &Subscription, cid: u64) -> SubscriptionReport {
-    SubscriptionReport {
-        account: "$G".to_owned(),
-        subject: text(&subscription.subject),
-        queue: text(subscription.queue.as_deref().unwrap_or_default()),
-        sid: text(&subscription.sid),
-        msgs: subscription.delivered,
-        max: subscription.max,
-        cid,
-    }
-}
-
 /// Subscriptions of a closed connection that are remembered.
 const CLOSED_SUBSCRIPTIONS_MAX: usize = 32;
 
-/// What is remembered of a closed connection's subscriptions.
-pub(super) fn closed_subscriptions(client: &Client, router: &Router) -> Vec<SubscriptionReport> {
-    let report =
-        |id: &u32| Some(subscription_report(router.subscriptions.get(*id as usize)?, client.cid));
-    client.sids.ids().iter().take(CLOSED_SUBSCRIPTIONS_MAX).filter_map(report).collect()
-}
+impl Engine {
+    /// What is remembered of a closed connection's subscriptions.
+    pub(super) fn closed_subscriptions(&self, client: &Client) -> Vec<SubscriptionReport> {
+        let subscriptions = &self.router.subscriptions;
+        let report = |id: &u32| {
+            Some(self.subscription_report(subscriptions.get(*id as usize)?, client.cid))
+        };
+        client.sids.ids().iter().take(CLOSED_SUBSCRIPTIONS_MAX).filter_map(report).collect()
+    }
 
-/// What is told of one connection.
-pub(super) fn connection(client: &Client, link: &Link) -> ConnectionReport {
-    let about = client.about.as_deref();
-    let said = |field: fn(&crate::session::About) -> &str| {
-        about.map_or_else(String::new, |about| field(about).to_owned())
-    };
-    ConnectionReport {
-        cid: client.cid,
-        kind: ConnectionKind::Client,
-        peer: client.peer,
-        start: client.start,
-        last_activity: client.active_at,
-        end: None,
-        rtt: client.pings.rtt,
-        pending_bytes: link.queue.pending_bytes() as u64,
-        in_msgs: client.in_msgs,
-        out_msgs: link.out_msgs,
-        in_bytes: client.in_bytes,
-        out_bytes: link.out_bytes,
-        stalls: client.stalls,
-        subscriptions: slots(client.sids.len()),
-        name: said(|about| &about.name),
-        lang: said(|about| &about.lang),
-        version: said(|about| &about.version),
-        authorized_user: said(|about| &about.user),
-        account: "$G".to_owned(),
-        closed_subscriptions: Vec::new(),
+    fn subscription_report(&self, subscription: &Subscription, cid: u64) -> SubscriptionReport {
+        SubscriptionReport {
+            account: self.options.accounts.name(subscription.account).to_owned(),
+            subject: text(&subscription.subject),
+            queue: text(subscription.queue.as_deref().unwrap_or_default()),
+            sid: text(&subscription.sid),
+            msgs: subscription.delivered,
+            max: subscription.max,
+            cid,
+        }
+    }
+
+    /// What is told of one connection.
+    pub(super) fn connection(&self, client: &Client, link: &Link) -> ConnectionReport {
+        let about = client.about.as_deref();
+        let said = |field: fn(&crate::session::About) -> &str| {
+            about.map_or_else(String::new, |about| field(about).to_owned())
+        };
+        ConnectionReport {
+            cid: client.cid,
+            kind: ConnectionKind::Client,
+            peer: client.peer,
+            start: client.start,
+            last_activity: client.active_at,
+            end: None,
+            rtt: client.pings.rtt,
+            pending_bytes: link.queue.pending_bytes() as u64,
+            in_msgs: client.in_msgs,
+            out_msgs: link.out_msgs,
+            in_bytes: client.in_bytes,
+            out_bytes: link.out_bytes,
+            stalls: client.stalls,
+            subscriptions: slots(client.sids.len()),
+            name: said(|about| &about.name),
+            lang: said(|about| &about.lang),
+            version: said(|about| &about.version),
+            authorized_user: said(|about| &about.user),
+            account: self.options.accounts.name(client.account).to_owned(),
+            closed_subscriptions: Vec::new(),
+        }
     }
 }

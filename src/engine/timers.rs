@@ -9,7 +9,7 @@ use ring::Token;
 use crate::close::CloseReason;
 use crate::outbound::Closing;
 use crate::proto::encode;
-use crate::session::Phase;
+use crate::session::{Phase, RoutePhase};
 
 use super::{End, Engine};
 
@@ -31,6 +31,10 @@ pub(super) enum Timer {
     Write,
     /// The peer has had its time to read what was sent last.
     Linger,
+    /// A PING is to be sent to another server.
+    RoutePing,
+    /// A dial must have come to something.
+    Dial,
 }
 
 impl Engine {
@@ -39,13 +43,17 @@ impl Engine {
         let mut due = std::mem::take(&mut self.due);
         self.timers.advance(self.now, &mut due);
         for (token, timer) in due.drain(..) {
-            if self.links.is_live(token) {
+            if timer == Timer::Dial {
+                self.dial_due(token);
+            } else if self.links.is_live(token) {
                 match timer {
                     Timer::Login => self.login_due(token),
                     Timer::Ping => self.ping_due(token, false),
                     Timer::FirstPing => self.ping_due(token, true),
                     Timer::Write => self.write_due(token),
                     Timer::Linger => self.linger_due(token),
+                    Timer::RoutePing => self.route_ping_due(token),
+                    Timer::Dial => {}
                 }
             }
         }
@@ -66,7 +74,11 @@ impl Engine {
 
     fn login_due(&mut self, token: Token) {
         let waits = |phase| phase == Phase::Greeted || phase == Phase::Verifying;
-        if self.clients[token.index as usize].as_ref().is_some_and(|c| waits(c.phase)) {
+        let client = self.clients[token.index as usize].as_ref();
+        let route = self.routes.get(&token.index);
+        if client.is_some_and(|client| waits(client.phase))
+            || route.is_some_and(|route| route.phase == RoutePhase::Greeted)
+        {
             self.close(token.index, CloseReason::AuthenticationTimeout.into());
         }
     }
@@ -99,11 +111,11 @@ impl Engine {
     fn write_due(&mut self, token: Token) {
         let Some(link) = self.links.get_mut(token) else { return };
         link.timed = false;
-        if link.queue.pending_bytes() == 0 || !(link.refused || link.sending) {
+        if link.pending_bytes() == 0 || !(link.refused || link.sending) {
             return;
         }
         let waited = self.now - link.progress_at;
-        let deadline = self.options.outbound.write_deadline;
+        let deadline = self.options.write_deadline(link);
         if waited >= deadline {
             self.close_slow(token.index, CloseReason::SlowConsumerWriteDeadline);
         } else {
@@ -120,7 +132,11 @@ impl Engine {
 
     /// Closes a client that does not take what waits for it.
     pub(super) fn close_slow(&mut self, index: u32, reason: CloseReason) {
-        self.counters.slow_consumers_clients += 1;
+        if self.routes.contains_key(&index) {
+            self.counters.slow_consumers_routes += 1;
+        } else {
+            self.counters.slow_consumers_clients += 1;
+        }
         self.close(index, End { reason, error: None });
     }
 }

@@ -6,8 +6,12 @@
 
 use std::time::Duration;
 
-use ring::{Socket, Time, Token};
+use ring::{Batch, Segment, Socket, Time, Token};
 
+use crate::ids::AccountId;
+use crate::transport::Transport;
+
+use super::lanes::Lanes;
 use super::pool::Pool;
 use super::queue::Queue;
 
@@ -15,6 +19,8 @@ use super::queue::Queue;
 const STALLED_AFTER: Duration = Duration::from_millis(50);
 /// The high-water mark is a quarter of `max_pending`, and at most this.
 const HIGH_WATER_MAX: usize = 8 << 20;
+/// Bytes of a route's messages that are handed to its socket at a time.
+const ROUTE_BATCH_BYTES: usize = 256 << 10;
 
 /// How much may wait for one connection, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +63,14 @@ pub enum Closing {
 pub struct Link {
     /// The socket.
     pub socket: Socket,
-    /// What waits to leave.
+    /// What waits to leave; of a route what leaves next, as it goes over the wire.
     pub queue: Queue,
+    /// What waits to leave by a route, by account.
+    pub lanes: Option<Box<Lanes>>,
+    /// What stands between a route's bytes and those on the wire.
+    pub transport: Option<Box<Transport>>,
+    /// Lines to the server at the other end name the account.
+    pub names_accounts: bool,
     /// What of `queue` the server's sum of waiting bytes has been told.
     pub counted_bytes: usize,
     /// Since when no byte left, while some wait.
@@ -94,6 +106,9 @@ impl Link {
         Self {
             socket,
             queue: Queue::default(),
+            lanes: None,
+            transport: None,
+            names_accounts: false,
             counted_bytes: 0,
             progress_at: now,
             out_msgs: 0,
@@ -110,19 +125,89 @@ impl Link {
         }
     }
 
+    /// Bytes that have not left yet.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.queue.pending_bytes() + self.lanes.as_ref().map_or(0, |lanes| lanes.pending_bytes())
+    }
+
+    /// Where an account's messages are appended.
+    pub fn queue_of(&mut self, account: AccountId) -> &mut Queue {
+        match &mut self.lanes {
+            Some(lanes) => lanes.queue(account),
+            None => &mut self.queue,
+        }
+    }
+
+    /// Where answers and what else precedes messages is appended.
+    pub fn control_queue(&mut self) -> &mut Queue {
+        match &mut self.lanes {
+            Some(lanes) => &mut lanes.control,
+            None => &mut self.queue,
+        }
+    }
+
     /// By how much the waiting bytes have changed since they were counted last.
     pub fn count_bytes(&mut self) -> isize {
-        let now = self.queue.pending_bytes();
+        let now = self.pending_bytes();
         let before = std::mem::replace(&mut self.counted_bytes, now);
         now.cast_signed().wrapping_sub(before.cast_signed())
     }
 
-    /// Whether the recipient does not keep up: its socket refuses bytes while much is queued.
+    /// Whether the recipient does not keep up with an account's messages: its socket refuses bytes
+    /// while much is queued.
     #[must_use]
-    pub fn is_slow(&self, limits: &OutboundLimits) -> bool {
-        let pending = self.queue.pending_bytes();
+    pub fn is_slow(&self, account: AccountId, limits: &OutboundLimits) -> bool {
+        let pending = match &self.lanes {
+            Some(lanes) => lanes.pending_of(account),
+            None => self.queue.pending_bytes(),
+        };
         let high = limits.high_water();
         pending > high && (self.refused || pending > high * 3)
+    }
+
+    /// Whether no other account has more waiting for this route.
+    #[must_use]
+    pub fn is_heaviest(&self, account: AccountId) -> bool {
+        self.lanes.as_ref().is_none_or(|lanes| lanes.is_heaviest(account))
+    }
+
+    /// Whether something is there to be sent.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.queue.has_work() || self.lanes.as_ref().is_some_and(|lanes| lanes.has_work())
+    }
+
+    /// Moves what leaves next from a route's lanes to its queue, once that is empty: not too much, so
+    /// that control still overtakes what waits.
+    pub fn refill(&mut self, pool: &mut Pool) {
+        let Some(lanes) = &mut self.lanes else { return };
+        if self.queue.has_work() || !lanes.has_work() {
+            return;
+        }
+        let mut segments = pool.list();
+        lanes.take(pool, ROUTE_BATCH_BYTES, &mut segments);
+        match &mut self.transport {
+            Some(transport) => {
+                let plain = segments.iter().map(Segment::len).sum::<usize>();
+                let mut block = pool.block(plain);
+                transport.seal(segments.iter().map(Segment::as_slice), &mut block);
+                pool.recycle(Batch::new(segments));
+                self.queue.append_block(pool, block);
+            }
+            None => {
+                self.queue.append_all(pool, &mut segments);
+                pool.recycle(Batch::new(segments));
+            }
+        }
+    }
+
+    /// Drops everything that is not in flight.
+    pub fn discard(&mut self, pool: &mut Pool) {
+        self.queue.discard(pool);
+        if let Some(lanes) = &mut self.lanes {
+            lanes.discard(pool);
+        }
     }
 
     /// Whether a slow recipient has not taken a byte for so long that nobody shall wait for it.

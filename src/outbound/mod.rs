@@ -1,9 +1,11 @@
 //! Bytes on their way out: queues, their memory, and the socket state that decides who waits.
 
+mod lanes;
 mod link;
 mod pool;
 mod queue;
 
+pub use lanes::Lanes;
 pub use link::{Closing, Link, LinkTable, OutboundLimits};
 pub use pool::{LARGE_BYTES as BLOCK_BYTES, Pool};
 pub use queue::{Queue, SHARE_BYTES_MIN};

@@ -130,6 +130,39 @@ impl Queue {
         Some(Batch::new(list))
     }
 
+    /// Moves what is to leave next to `out`, until that is at least `bytes`, and on to the end of a
+    /// message. Returns how many bytes it was; they are no longer this queue's.
+    ///
+    /// A share that follows is taken, too: it is the payload of the head before it.
+    pub fn drain_to(&mut self, pool: &mut Pool, bytes: usize, out: &mut Vec<Segment>) -> usize {
+        self.close_tail(pool);
+        let (mut taken, mut count) = (0, 0);
+        for segment in &self.segments {
+            if taken >= bytes && !matches!(segment, Segment::Shared { .. }) {
+                break;
+            }
+            taken += segment.len();
+            count += 1;
+        }
+        out.extend(self.segments.drain(..count));
+        self.pending_bytes -= taken;
+        taken
+    }
+
+    /// Appends segments, in order.
+    pub fn append_all(&mut self, pool: &mut Pool, segments: &mut Vec<Segment>) {
+        self.close_tail(pool);
+        for segment in segments.drain(..) {
+            self.pending_bytes += segment.len();
+            self.append(pool, segment);
+        }
+    }
+
+    /// Appends a whole block.
+    pub fn append_block(&mut self, pool: &mut Pool, block: Vec<u8>) {
+        self.push(pool, Segment::Own(block));
+    }
+
     /// Of the batch that was taken, `bytes` more have left.
     pub fn settle(&mut self, pool: &mut Pool, mut batch: Batch, bytes: usize) {
         self.pending_bytes -= bytes;

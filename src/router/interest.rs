@@ -1,13 +1,31 @@
-//! Adding and removing subscriptions, and what other shards must know of them.
+//! Adding and removing subscriptions, and what others want.
+//!
+//! What another shard, or a server behind a route, wants is one subscription for each account, subject
+//! and queue group, found again by these.
 
+use std::hash::BuildHasher as _;
+
+use crate::ids::AccountId;
 use crate::sublist::{Member, Owner, Subscription};
 
 use super::Router;
 
-/// A change of what this shard's clients want, as other shards see it: aggregated by subject and
-/// queue group.
+/// Something that is wanted: a subject of an account, perhaps by a queue group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Want<'a> {
+    /// The account.
+    pub account: AccountId,
+    /// The subject, possibly with wildcards.
+    pub subject: &'a [u8],
+    /// The queue group.
+    pub queue: Option<&'a [u8]>,
+}
+
+/// How many want something now, as others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interest {
+    /// The account.
+    pub account: AccountId,
     /// The subject, possibly with wildcards.
     pub subject: Box<[u8]>,
     /// The queue group.
@@ -16,13 +34,30 @@ pub struct Interest {
     pub weight: u32,
 }
 
+impl Interest {
+    /// Of what this tells.
+    #[must_use]
+    pub fn want(&self) -> Want<'_> {
+        Want { account: self.account, subject: &self.subject, queue: self.queue.as_deref() }
+    }
+}
+
+impl Subscription {
+    /// What it wants.
+    #[must_use]
+    pub fn want(&self) -> Want<'_> {
+        Want { account: self.account, subject: &self.subject, queue: self.queue.as_deref() }
+    }
+}
+
 impl Router {
     /// Adds a subscription and returns its slot.
     pub fn subscribe(&mut self, subscription: Subscription) -> u32 {
         let entry = self.subscriptions.vacant_entry();
         let id = u32::try_from(entry.key()).unwrap_or(u32::MAX);
-        let (subject, queue) = (&subscription.subject, subscription.queue.as_deref());
-        self.sublist.insert(subject, queue, Member { id, weight: 1 });
+        let Want { account, subject, queue } = subscription.want();
+        let member = Member { id, weight: subscription.weight };
+        self.sublists[account.index()].insert(subject, queue, member);
         entry.insert(subscription);
         id
     }
@@ -30,47 +65,118 @@ impl Router {
     /// Removes the subscription in a slot.
     pub fn unsubscribe(&mut self, id: u32) -> Option<Subscription> {
         let subscription = self.subscriptions.try_remove(id as usize)?;
-        self.sublist.remove(&subscription.subject, subscription.queue.as_deref(), id);
+        let Want { account, subject, queue } = subscription.want();
+        self.sublists[account.index()].remove(subject, queue, id);
         Some(subscription)
     }
 
-    /// Another shard's interest has changed: `known` is the slot of what it wanted before.
-    /// Returns the slot of what it wants now.
-    pub fn set_shard_interest(
-        &mut self,
-        shard: u16,
-        interest: &Interest,
-        known: Option<u32>,
-    ) -> Option<u32> {
-        let queue = interest.queue.as_deref();
-        match (known, interest.weight) {
-            (Some(id), 0) => {
-                self.unsubscribe(id);
-                None
+    /// What somebody else wants has changed: so many now. Returns how many it were before; of a plain
+    /// subscription both count as one at most.
+    pub fn set_interest(&mut self, owner: Owner, want: Want<'_>, weight: u32) -> u32 {
+        let hash = self.hasher.hash_one((owner, want));
+        let subscriptions = &self.subscriptions;
+        let is_it = |id: &u32| {
+            let subscription = &subscriptions[*id as usize];
+            subscription.owner == owner && subscription.want() == want
+        };
+        let found = self.foreign.find_entry(hash, is_it);
+        match (found, weight) {
+            (Ok(entry), 0) => {
+                let id = entry.remove().0;
+                self.unsubscribe(id).map_or(0, |subscription| subscription.weight)
             }
-            (None, 0) => None,
-            (Some(id), weight) => {
-                if let Some(queue) = queue {
-                    self.sublist.set_weight(&interest.subject, queue, id, weight);
-                }
-                Some(id)
+            (Ok(entry), weight) => {
+                let id = *entry.get();
+                self.set_weight(id, weight)
             }
-            (None, weight) => {
+            (Err(_), 0) => 0,
+            (Err(_), weight) => {
                 let id = self.subscribe(Subscription {
-                    owner: Owner::Shard(shard),
+                    owner,
+                    account: want.account,
+                    weight: if want.queue.is_some() { weight } else { 1 },
                     sid: Box::default(),
-                    subject: interest.subject.clone(),
-                    queue: interest.queue.clone(),
+                    subject: want.subject.into(),
+                    queue: want.queue.map(Into::into),
                     max: 0,
                     delivered: 0,
                 });
-                if let Some(queue) = queue
-                    && weight > 1
-                {
-                    self.sublist.set_weight(&interest.subject, queue, id, weight);
-                }
-                Some(id)
+                let (hasher, subscriptions) = (&self.hasher, &self.subscriptions);
+                self.foreign.insert_unique(hash, id, |id| {
+                    let subscription = &subscriptions[*id as usize];
+                    hasher.hash_one((subscription.owner, subscription.want()))
+                });
+                0
             }
         }
+    }
+
+    /// Sets how many receivers stand behind a subscription; returns how many it were.
+    fn set_weight(&mut self, id: u32, weight: u32) -> u32 {
+        let subscription = &mut self.subscriptions[id as usize];
+        let Some(queue) = &subscription.queue else { return 1 };
+        let before = std::mem::replace(&mut subscription.weight, weight);
+        if before != weight {
+            let sublist = &mut self.sublists[subscription.account.index()];
+            sublist.set_weight(&subscription.subject, queue, id, weight);
+        }
+        before
+    }
+
+    /// Forgets everything that somebody else wanted, and hands each over.
+    pub fn forget(&mut self, owner: Owner, mut forgotten: impl FnMut(Subscription)) {
+        let subscriptions = &self.subscriptions;
+        let theirs = |id: &mut u32| subscriptions[*id as usize].owner == owner;
+        let ids: Vec<u32> = self.foreign.extract_if(theirs).collect();
+        for id in ids {
+            self.unsubscribe(id).into_iter().for_each(&mut forgotten);
+        }
+    }
+
+    /// What somebody else wants.
+    pub fn interest_of(&self, owner: Owner) -> impl Iterator<Item = &Subscription> {
+        let subscription = |id: &u32| self.subscriptions.get(*id as usize);
+        self.foreign.iter().filter_map(subscription).filter(move |sub| sub.owner == owner)
+    }
+
+    /// How many subscriptions are those of others.
+    #[must_use]
+    pub fn foreign(&self) -> usize {
+        self.foreign.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::outbound::OutboundLimits;
+
+    fn router() -> Router {
+        let limits =
+            OutboundLimits { max_pending: 1000, write_deadline: Duration::from_secs(1) };
+        Router::new(limits, Arc::default(), 7)
+    }
+
+    #[test]
+    fn what_others_want_is_found_again_by_owner_subject_and_group() {
+        let mut router = router();
+        let (account, plain) = (AccountId::GLOBAL, None);
+        let a = Want { account, subject: b"a", queue: plain };
+        let q = Want { account, subject: b"a", queue: Some(b"q") };
+        assert_eq!(router.set_interest(Owner::Route(1), a, 1), 0);
+        assert_eq!(router.set_interest(Owner::Route(1), a, 1), 1);
+        assert_eq!(router.set_interest(Owner::Route(2), a, 1), 0);
+        assert_eq!(router.set_interest(Owner::Route(1), q, 3), 0);
+        assert_eq!(router.set_interest(Owner::Route(1), q, 5), 3);
+        assert_eq!((router.foreign(), router.subscriptions.len()), (3, 3));
+        assert_eq!(router.set_interest(Owner::Route(1), a, 0), 1);
+        assert_eq!(router.set_interest(Owner::Route(1), a, 0), 0);
+        assert_eq!(router.interest_of(Owner::Route(1)).count(), 1);
+        let mut forgotten = Vec::new();
+        router.forget(Owner::Route(1), |sub| forgotten.push(sub.weight));
+        assert_eq!((forgotten, router.foreign()), (vec![5], 1));
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use ring::{Time, Token};
 
+use crate::ids::AccountId;
 use crate::proto::connect::Connect;
 
 use super::{Input, Line, Sids};
@@ -40,6 +41,8 @@ pub enum Hold {
         /// Other shards on which it has recipients, one bit each.
         shards: u64,
     },
+    /// More waits for these routes than may, and its account has the most of it.
+    Routes(Vec<Token>),
     /// The mailboxes of these other shards are full, one bit each.
     Mailbox(u64),
     /// Its password is being hashed.
@@ -90,6 +93,8 @@ pub struct Client {
     pub active_at: Time,
     /// How far the log-in has come.
     pub phase: Phase,
+    /// The account that it is in.
+    pub account: AccountId,
     /// It wants `+OK`. Before CONNECT, too.
     pub verbose: bool,
     /// It wants its subjects checked.
@@ -145,6 +150,7 @@ impl Client {
             heard_at: now,
             active_at: now,
             phase,
+            account: AccountId::GLOBAL,
             verbose: true,
             pedantic: true,
             echo: true,

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::ids::AccountId;
+
 /// A control line that was seen, and what it leads to.
 #[derive(Default)]
 pub struct Line {
@@ -12,6 +14,8 @@ pub struct Line {
     pub(crate) bytes: Vec<u8>,
     /// Bytes of payload that follow it.
     pub(crate) size: u32,
+    /// The account in which its messages are published.
+    pub(crate) account: AccountId,
     /// The state of interest for which the rest holds; `None` before it is known.
     pub(crate) generation: Option<u64>,
     /// Whether runs of this line may take this path.
@@ -30,13 +34,15 @@ pub(crate) struct Group {
     pub(crate) members: Range<usize>,
 }
 
-/// A subscription of a client of this shard.
+/// A subscription of a client or a route of this shard.
 #[derive(Clone, Copy)]
 pub(crate) struct Recipient {
-    /// The client's link.
+    /// Its link.
     pub(crate) index: u32,
     /// The subscription's slot.
     pub(crate) subscription: u32,
+    /// It is a route.
+    pub(crate) is_route: bool,
 }
 
 impl Line {
@@ -77,10 +83,10 @@ impl Line {
     }
 
     /// Remembers a line; what it leads to is found out when it comes again.
-    pub fn remember(&mut self, line: &[u8], size: u32) {
+    pub fn remember(&mut self, line: &[u8], size: u32, account: AccountId) {
         self.bytes.clear();
         self.bytes.extend_from_slice(line);
-        self.size = size;
+        (self.size, self.account) = (size, account);
         self.generation = None;
     }
 
