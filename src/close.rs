@@ -242,6 +242,8 @@ pub enum ErrorText {
     MaxSubscriptionsExceeded,
     /// A SUB whose subject no message can match; the connection stays.
     InvalidSubject,
+    /// A route's interest in a subject that no message can match; the connection stays.
+    InvalidSubscription,
     /// A pedantic client published to a subject that is not literal; the connection stays.
     InvalidPublishSubject,
     /// The credentials were refused.
@@ -285,6 +287,7 @@ impl ErrorText {
             Self::MaxAccountConnectionsExceeded => "maximum account active connections exceeded",
             Self::MaxSubscriptionsExceeded => "maximum subscriptions exceeded",
             Self::InvalidSubject => "Invalid Subject",
+            Self::InvalidSubscription => "Invalid Subscription",
             Self::InvalidPublishSubject => "Invalid Publish Subject",
             Self::AuthorizationViolation => "Authorization Violation",
             Self::AuthenticationTimeout => "Authentication Timeout",

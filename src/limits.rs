@@ -17,6 +17,11 @@ pub const MAX_PAYLOAD_WARN: u32 = 8 * 1024 * 1024;
 /// So it always fits `u32`, and the parser needs no overflow check.
 pub const SIZE_DIGITS_MAX: usize = 9;
 
+/// The longest argument list of a line between servers, in bytes.
+///
+/// It holds the subject of a client's longest line, an account and a long list of queue groups.
+pub const ROUTE_CONTROL_LINE_MAX: usize = 16 * MAX_CONTROL_LINE_DEFAULT;
+
 /// What a control line holds beside its arguments: the longest verb with its separator
 /// (`CONNECT `) and the line end.
 pub const CONTROL_LINE_FRAME_MAX: usize = 8 + 2;

@@ -12,11 +12,12 @@
 
 use std::fmt;
 
-use memchr::memchr;
-
 use super::info;
+use super::line::{
+    Opening, Sizes, TooLong, VerbName, Words, find_line_end, find_verb, is_blank, is_blank_or_cr,
+    parse_size, plain_size, plain_sizes, space_after_word,
+};
 use crate::close::{CloseReason, ErrorText};
-use crate::limits::SIZE_DIGITS_MAX;
 
 /// One operation of a client. All slices borrow the receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,92 +249,6 @@ fn plain_arguments(
     Some((Publish { subject, reply, header_len, size }, start, line_len))
 }
 
-struct Sizes {
-    header_len: Option<u32>,
-    size: u32,
-    line_len: usize,
-}
-
-#[inline(always)]
-fn plain_size(bytes: &[u8], at: usize) -> Option<Sizes> {
-    let size = short_number(bytes, at)?;
-    (size.next == CRLF).then_some(Sizes {
-        header_len: None,
-        size: size.value,
-        line_len: size.end + 2,
-    })
-}
-
-#[inline(always)]
-fn plain_sizes(bytes: &[u8], at: usize) -> Option<Sizes> {
-    let header_len = short_number(bytes, at)?;
-    if header_len.next.to_le_bytes()[0] != b' ' {
-        return None;
-    }
-    let size = short_number(bytes, header_len.end + 1)?;
-    (size.next == CRLF && header_len.value <= size.value).then_some(Sizes {
-        header_len: Some(header_len.value),
-        size: size.value,
-        line_len: size.end + 2,
-    })
-}
-
-const CRLF: u16 = u16::from_le_bytes(*b"\r\n");
-
-struct ShortNumber {
-    value: u32,
-    /// Where it ends.
-    end: usize,
-    /// The two bytes behind it.
-    next: u16,
-}
-
-/// Reads a number of one to nine digits and the two bytes behind it.
-///
-/// Digit by digit, because sizes are short and mostly of one length: the branches are foreseen, and
-/// the next line can be looked for before the last digit is in.
-#[inline(always)]
-fn short_number(bytes: &[u8], at: usize) -> Option<ShortNumber> {
-    let mut value = 0;
-    let mut end = at;
-    while let Some(digit @ 0..=9) = bytes.get(end).map(|byte| byte.wrapping_sub(b'0')) {
-        if end - at == SIZE_DIGITS_MAX {
-            return None;
-        }
-        value = value * 10 + u32::from(digit);
-        end += 1;
-    }
-    let next = u16::from_le_bytes(*bytes.get(end..)?.first_chunk()?);
-    (end > at).then_some(ShortNumber { value, end, next })
-}
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-
-/// Where the word at `at` ends, provided that it is not empty and that a space follows.
-#[inline(always)]
-fn space_after_word(bytes: &[u8], at: usize) -> Option<usize> {
-    let end = control_or_space(bytes, at)?;
-    (end > at && bytes[end] == b' ').then_some(end)
-}
-
-/// The first byte from `at` on that is a space or below, eight bytes a step.
-#[inline(always)]
-fn control_or_space(bytes: &[u8], mut at: usize) -> Option<usize> {
-    let mut rest = bytes.get(at..)?;
-    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        // The subtraction borrows into the top bit of each byte below 0x21. The lowest mark is
-        // right; marks above it may be the borrow's, and are not looked at.
-        let marks = word.wrapping_sub(ONES * 0x21) & !word & (ONES * 0x80);
-        if marks != 0 {
-            return Some(at + (marks.trailing_zeros() / 8) as usize);
-        }
-        rest = tail;
-        at += 8;
-    }
-    rest.iter().position(|&byte| byte <= b' ').map(|offset| at + offset)
-}
-
 #[derive(Clone, Copy)]
 enum Verb {
     Connect,
@@ -348,8 +263,7 @@ enum Verb {
     Err,
 }
 
-/// The names, and whether white space must follow; none is the beginning of another one.
-const VERBS: [(&[u8], Verb, bool); 10] = [
+const VERBS: [VerbName<Verb>; 10] = [
     (b"PUB", Verb::Pub, true),
     (b"HPUB", Verb::Hpub, true),
     (b"SUB", Verb::Sub, true),
@@ -364,56 +278,18 @@ const VERBS: [(&[u8], Verb, bool); 10] = [
 
 /// Parses any control line; right for every line, quick for none.
 fn any_line(bytes: &[u8], max_control_line: usize) -> Step<'_> {
-    let (verb, verb_len) = match find_verb(bytes) {
-        Ok(Some(found)) => found,
-        Ok(None) => return Step::Incomplete,
-        Err(error) => return Step::Failed(error),
+    let (verb, args_start) = match find_verb(bytes, &VERBS) {
+        Opening::Verb(verb, args_start) => (verb, args_start),
+        Opening::Unfinished => return Step::Incomplete,
+        Opening::Unknown => return Step::Failed(ParseError::UnknownOperation),
     };
-    let args_start = verb_len + usize::from(bytes.get(verb_len).is_some_and(is_blank));
     match find_line_end(&bytes[args_start..], max_control_line) {
         Ok(Some(line)) => match operation(verb, line.args) {
             Ok(op) => Step::Op { op, line_len: args_start + line.len },
             Err(error) => Step::Failed(error),
         },
         Ok(None) => Step::Incomplete,
-        Err(error) => Step::Failed(error),
-    }
-}
-
-/// The verb at the start of `bytes` and its length; `None` while it could still become one.
-fn find_verb(bytes: &[u8]) -> Result<Option<(Verb, usize)>, ParseError> {
-    let begins =
-        |name: &[u8]| bytes.iter().zip(name).all(|(byte, want)| byte.eq_ignore_ascii_case(want));
-    let Some((name, verb, blank_follows)) = VERBS.iter().find(|(name, ..)| begins(name)) else {
-        return Err(ParseError::UnknownOperation);
-    };
-    match bytes.get(name.len()) {
-        Some(byte) if *blank_follows && !is_blank(byte) => Err(ParseError::UnknownOperation),
-        Some(_) => Ok(Some((*verb, name.len()))),
-        None => Ok(None),
-    }
-}
-
-struct Line<'a> {
-    /// The arguments without the line end.
-    args: &'a [u8],
-    /// Their length with the line end.
-    len: usize,
-}
-
-/// Cuts the arguments at the line end, CRLF or bare LF, within the limit.
-fn find_line_end(bytes: &[u8], max: usize) -> Result<Option<Line<'_>>, ParseError> {
-    // Two bytes more than the limit are enough to tell: the line end, or that there is none in time.
-    let window = &bytes[..bytes.len().min(max.saturating_add(2))];
-    let (text, len) = match memchr(b'\n', window) {
-        Some(at) => (&window[..at], Some(at + 1)),
-        None => (window, None),
-    };
-    let args = text.strip_suffix(b"\r").unwrap_or(text);
-    match len {
-        _ if args.len() > max => Err(ParseError::ControlLineTooLong { max }),
-        Some(len) => Ok(Some(Line { args, len })),
-        None => Ok(None),
+        Err(TooLong) => Step::Failed(ParseError::ControlLineTooLong { max: max_control_line }),
     }
 }
 
@@ -434,7 +310,7 @@ fn operation(verb: Verb, args: &[u8]) -> Result<ClientOp<'_>, ParseError> {
 }
 
 fn publish(args: &[u8]) -> Result<ClientOp<'_>, ParseError> {
-    let words = Words::split(args, is_blank)?;
+    let words = words(args, is_blank)?;
     let (subject, reply, size) = match *words.as_slice() {
         [subject, size] => (subject, None, size),
         [subject, reply, size] => (subject, Some(reply), size),
@@ -445,7 +321,7 @@ fn publish(args: &[u8]) -> Result<ClientOp<'_>, ParseError> {
 }
 
 fn publish_with_headers(args: &[u8]) -> Result<ClientOp<'_>, ParseError> {
-    let words = Words::split(args, is_blank)?;
+    let words = words(args, is_blank)?;
     let (subject, reply, header_len, size) = match *words.as_slice() {
         [subject, header_len, size] => (subject, None, header_len, size),
         [subject, reply, header_len, size] => (subject, Some(reply), header_len, size),
@@ -460,7 +336,7 @@ fn publish_with_headers(args: &[u8]) -> Result<ClientOp<'_>, ParseError> {
 }
 
 fn subscribe(args: &[u8]) -> Result<ClientOp<'_>, ParseError> {
-    let words = Words::split(args, is_blank_or_cr)?;
+    let words = words(args, is_blank_or_cr)?;
     match *words.as_slice() {
         [subject, sid] => Ok(ClientOp::Subscribe { subject, queue: None, sid }),
         [subject, queue, sid] => Ok(ClientOp::Subscribe { subject, queue: Some(queue), sid }),
@@ -469,7 +345,7 @@ fn subscribe(args: &[u8]) -> Result<ClientOp<'_>, ParseError> {
 }
 
 fn unsubscribe(args: &[u8]) -> Result<ClientOp<'_>, ParseError> {
-    let words = Words::split(args, is_blank_or_cr)?;
+    let words = words(args, is_blank_or_cr)?;
     match *words.as_slice() {
         [sid] => Ok(ClientOp::Unsubscribe { sid, max: 0 }),
         [sid, max] => {
@@ -479,46 +355,10 @@ fn unsubscribe(args: &[u8]) -> Result<ClientOp<'_>, ParseError> {
     }
 }
 
-/// Reads a size: digits only, and so few that it cannot overflow.
-fn parse_size(word: &[u8]) -> Option<u32> {
-    if word.is_empty() || word.len() > SIZE_DIGITS_MAX || !word.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    Some(word.iter().fold(0, |size, digit| size * 10 + u32::from(digit - b'0')))
-}
-
-/// The words of a line, at most as many as an operation takes.
-struct Words<'a> {
-    words: [&'a [u8]; WORDS_MAX],
-    len: usize,
-}
-
-/// HPUB takes four words, no operation more.
-const WORDS_MAX: usize = 4;
-
-impl<'a> Words<'a> {
-    fn split(args: &'a [u8], is_separator: fn(&u8) -> bool) -> Result<Self, ParseError> {
-        let mut found = Self { words: [&[]; WORDS_MAX], len: 0 };
-        for word in args.split(is_separator).filter(|word| !word.is_empty()) {
-            let slot = found.words.get_mut(found.len).ok_or(ParseError::BadArguments)?;
-            *slot = word;
-            found.len += 1;
-        }
-        Ok(found)
-    }
-
-    fn as_slice(&self) -> &[&'a [u8]] {
-        &self.words[..self.len]
-    }
-}
-
-const fn is_blank(byte: &u8) -> bool {
-    matches!(*byte, b' ' | b'\t')
-}
-
-/// SUB and UNSUB split at a lone CR too; PUB and HPUB keep it in the word.
-const fn is_blank_or_cr(byte: &u8) -> bool {
-    is_blank(byte) || *byte == b'\r'
+/// HPUB takes four words, no operation more. SUB and UNSUB split at a lone CR, too; PUB and HPUB
+/// keep it in the word.
+fn words(args: &[u8], is_separator: fn(&u8) -> bool) -> Result<Words<'_, 4>, ParseError> {
+    Words::split(args, is_separator).ok_or(ParseError::BadArguments)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub const OK: &[u8] = b"+OK\r\n";
 pub const CRLF: &[u8] = b"\r\n";
 
 /// The most digits that an encoded size or number of 32 bits takes.
-const U32_DIGITS_MAX: usize = 10;
+pub(super) const U32_DIGITS_MAX: usize = 10;
 
 /// The line before a message: `MSG`, or `HMSG` if there are headers.
 #[derive(Clone, Copy, Debug)]

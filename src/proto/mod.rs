@@ -10,3 +10,5 @@ pub mod connect;
 pub mod encode;
 pub mod headers;
 pub mod info;
+mod line;
+pub mod route;
