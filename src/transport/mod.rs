@@ -2,6 +2,9 @@
 //!
 //! A transport knows no protocol above it and no socket below it.
 
+mod level;
 mod mode;
+pub mod s2;
 
+pub use level::{Level, level_for_rtt};
 pub use mode::{Mode, UnsupportedMode, negotiate};
