@@ -7,8 +7,10 @@
 
 use clap::{Arg, ArgMatches, Command};
 
+use super::cluster::ClusterSettings;
 use super::duration::quote;
 use super::options::{BusyPoll, Settings, Shards};
+use super::route_url::{RouteUrl, Url};
 use super::signal::SignalRequest;
 
 /// What the flags said. Applied over the file at start and again at each reload.
@@ -34,11 +36,17 @@ pub struct Flags {
     max_traced_msg_len: Option<i64>,
     shards: Option<Shards>,
     busy_poll: Option<BusyPoll>,
+    routes: Option<String>,
+    cluster_listen: Option<String>,
+    cluster_name: Option<String>,
+    cluster_advertise: Option<String>,
+    no_advertise: Option<bool>,
+    connect_retries: Option<i64>,
 }
 
 impl Flags {
     /// Lets what the flags said win over what the file said.
-    pub(super) fn apply(&self, settings: &mut Settings) {
+    pub(super) fn apply(&self, settings: &mut Settings) -> Result<(), String> {
         over(&mut settings.host, &self.host);
         over(&mut settings.port, &self.port);
         over(&mut settings.server_name, &self.server_name);
@@ -59,6 +67,25 @@ impl Flags {
         over(&mut settings.max_traced_msg_len, &self.max_traced_msg_len);
         over(&mut settings.shards, &self.shards);
         over(&mut settings.busy_poll, &self.busy_poll);
+        self.apply_to_cluster(&mut settings.cluster)
+    }
+
+    fn apply_to_cluster(&self, cluster: &mut ClusterSettings) -> Result<(), String> {
+        over(&mut cluster.name, &self.cluster_name);
+        over(&mut cluster.advertise, &self.cluster_advertise);
+        over(&mut cluster.no_advertise, &self.no_advertise);
+        over(&mut cluster.connect_retries, &self.connect_retries);
+        if let Some(text) = &self.cluster_listen {
+            cluster_listen(text, cluster)?;
+        }
+        if let Some(text) = &self.routes {
+            let routes = routes(text)?;
+            if !routes.is_empty() && !cluster.listens() && !cluster.off {
+                return Err("solicited routes require cluster capabilities, e.g. --cluster".into());
+            }
+            cluster.routes = Some(routes);
+        }
+        Ok(())
     }
 
     fn from_matches(matches: &ArgMatches) -> Self {
@@ -86,6 +113,12 @@ impl Flags {
             max_traced_msg_len: number("max_traced_msg_len"),
             shards: text("shards").and_then(|text| Shards::parse(&text).ok()),
             busy_poll: text("busy_poll").and_then(|text| BusyPoll::parse(&text).ok()),
+            routes: text("routes"),
+            cluster_listen: text("cluster_listen"),
+            cluster_name: text("cluster_name"),
+            cluster_advertise: text("cluster_advertise"),
+            no_advertise: truth("no_advertise"),
+            connect_retries: number("connect_retries"),
         };
         // The combined flags win over the single ones, in Go's order: by name.
         if let Some(on) = truth("DV") {
@@ -105,6 +138,41 @@ fn over<T: Clone>(slot: &mut Option<T>, value: &Option<T>) {
     if value.is_some() {
         slot.clone_from(value);
     }
+}
+
+/// `--cluster`: an address to listen on, with the user and the password that routes have to give;
+/// without them, those of the file do not hold either. Nothing switches the cluster off.
+fn cluster_listen(text: &str, cluster: &mut ClusterSettings) -> Result<(), String> {
+    if text.is_empty() {
+        cluster.off = true;
+        return Ok(());
+    }
+    // A negative port is none in a URL, so any free one is asked for beside it.
+    let any_port = text.strip_suffix(":-1");
+    let url = Url::parse(&any_port.map_or_else(|| text.to_owned(), |text| format!("{text}:0")))?;
+    let (host, port) = url.host_and_port()?;
+    cluster.host = Some(host.to_owned());
+    cluster.port = Some(match any_port {
+        Some(_) => -1,
+        None => port.parse().map_err(|_| format!("invalid port {} in {text}", quote(port)))?,
+    });
+    match (url.user, url.password) {
+        (Some(_), None) => return Err("expected cluster password to be set".into()),
+        (user, password) => (cluster.user, cluster.password) = (user, password),
+    }
+    Ok(())
+}
+
+/// `--routes`: URLs with commas between them; an empty text is none.
+fn routes(text: &str) -> Result<Vec<RouteUrl>, String> {
+    let mut routes: Vec<RouteUrl> = Vec::new();
+    for url in text.split(',').filter(|_| !text.is_empty()) {
+        let route = RouteUrl::parse(url).map_err(|error| error.describe(url))?;
+        if !routes.contains(&route) {
+            routes.push(route);
+        }
+    }
+    Ok(routes)
 }
 
 /// What the command line asks for.
@@ -344,6 +412,12 @@ const FLAGS: &[Flag] = &[
     flag(&["v", "version"], Kind::Bool),
     flag(&["shards"], Kind::Shards),
     flag(&["busy_poll"], Kind::BusyPoll),
+    flag(&["routes"], Kind::Text),
+    flag(&["cluster", "cluster_listen"], Kind::Text),
+    flag(&["cluster_name"], Kind::Text),
+    flag(&["cluster_advertise"], Kind::Text),
+    flag(&["no_advertise"], Kind::Bool),
+    flag(&["connect_retries"], Kind::Integer),
     not_yet(&["ms", "https_port"], Kind::Integer, "use -m, behind a proxy if it leaves the host"),
     not_yet(&["s", "syslog"], Kind::Bool, "use -l, or let the service manager collect the log"),
     not_yet(&["r", "remote_syslog"], Kind::Text, "use -l, or let the service manager collect it"),
@@ -355,17 +429,10 @@ const FLAGS: &[Flag] = &[
     not_yet(&["tlscert"], Kind::Text, TLS_REMEDY),
     not_yet(&["tlskey"], Kind::Text, TLS_REMEDY),
     not_yet(&["tlscacert"], Kind::Text, TLS_REMEDY),
-    not_yet(&["routes"], Kind::Text, CLUSTER_REMEDY),
-    not_yet(&["cluster_listen", "cluster"], Kind::Text, CLUSTER_REMEDY),
-    not_yet(&["cluster_name"], Kind::Text, CLUSTER_REMEDY),
-    not_yet(&["cluster_advertise"], Kind::Text, CLUSTER_REMEDY),
-    not_yet(&["no_advertise"], Kind::Bool, CLUSTER_REMEDY),
-    not_yet(&["connect_retries"], Kind::Integer, CLUSTER_REMEDY),
     not_yet(&["profile"], Kind::Integer, "leave it out, and use perf"),
 ];
 
 const TLS_REMEDY: &str = "leave it out, and let a proxy terminate TLS";
-const CLUSTER_REMEDY: &str = "leave it out, this server stands alone";
 
 /// The command as clap sees it: long names and values only, the last one given holds.
 fn command() -> Command {
@@ -414,6 +481,18 @@ Authorization:
         --user <user>                User that clients have to give
         --pass <password>            Password that clients have to give
         --auth <token>               Token that clients have to give
+
+Cluster:
+        --routes <url,...>           Servers to connect to: nats://[user:password@]host:port
+        --cluster, --cluster_listen <url>
+                                     Accept routes at nats://[user:password@]host:port
+                                     (port -1: any free one); empty: no cluster
+        --cluster_name <name>        Name of the cluster (default: a generated one)
+        --cluster_advertise <address>
+                                     Address to tell other servers: a host, host:port, or a URL
+        --no_advertise               Do not tell clients the addresses of other servers
+        --connect_retries <n>        Dials of a server that others told of, after the first
+                                     (default: 0)
 
 Common:
     -h, --help                       Show this message

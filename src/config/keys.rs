@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::duration::{self, quote};
+use super::not_yet::{self, Answer, NotYet};
 use super::options::{
-    BusyPoll, NAME_HAS_SPACES, Settings, Shards, User, WriteTimeout, split_host_port,
+    BusyPoll, NAME_HAS_SPACES, Settings, Shards, SubBarrier, WriteTimeout, split_host_port,
 };
 use super::tree::{ConfigError, Map, Node, Value, in_file_order};
 
@@ -39,9 +40,10 @@ impl Reading {
             || self.limits(&name, key, node)
             || self.timing(&name, node)
             || self.identity(&name, node)
+            || self.sharing(&name, node)
             || self.own(&name, node);
         if !known {
-            self.unknown(key, &name, node, TOP_LEVEL_NOT_YET);
+            self.unknown(key, &name, node, not_yet::TOP_LEVEL);
         }
     }
 
@@ -147,12 +149,32 @@ impl Reading {
                     self.settings.server_metadata = metadata;
                 }
             }
-            "authorization" => self.authorization(node),
-            "no_auth_user" => self.set(node, |s| &mut s.no_auth_user),
             "no_header_support" => self.set(node, |s| &mut s.no_header_support),
             "disable_sublist_cache" | "no_sublist_cache" => {
                 self.set(node, |s| &mut s.disable_sublist_cache);
             }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Who may connect, who shares subjects with whom, and with which servers.
+    fn sharing(&mut self, name: &str, node: &Node) -> bool {
+        match name {
+            "authorization" => self.authorization(node),
+            "no_auth_user" => self.set(node, |s| &mut s.no_auth_user),
+            "accounts" => self.accounts(node),
+            "system_account" | "system" => {
+                if let Value::Text(name) = &node.value {
+                    self.settings.system_account = Some(name.clone());
+                } else {
+                    self.errors.push(node.error("system account name must be a string"));
+                }
+            }
+            "no_system_account" | "no_system" | "no_sys_acc" => {
+                self.set(node, |s| &mut s.no_system_account);
+            }
+            "cluster" => self.cluster(node),
             _ => return false,
         }
         true
@@ -164,13 +186,14 @@ impl Reading {
             "shards" => self.set(node, |s| &mut s.shards),
             "busy_poll" => self.set(node, |s| &mut s.busy_poll),
             "max_pending_total" => self.set(node, |s| &mut s.max_pending_total),
+            "sub_barrier" => self.set(node, |s| &mut s.sub_barrier),
             _ => return false,
         }
         true
     }
 
     /// Decodes one value into its place; an error leaves the place as it was.
-    fn set<'de, T: Deserialize<'de>>(
+    pub(super) fn set<'de, T: Deserialize<'de>>(
         &mut self,
         node: &'de Node,
         slot: impl FnOnce(&mut Settings) -> &mut Option<T>,
@@ -180,12 +203,12 @@ impl Reading {
         }
     }
 
-    fn take<T>(&mut self, result: Result<T, ConfigError>) -> Option<T> {
+    pub(super) fn take<T>(&mut self, result: Result<T, ConfigError>) -> Option<T> {
         result.map_err(|error| self.errors.push(error)).ok()
     }
 
     /// A duration; a bare number is seconds, and a warning.
-    fn duration(&mut self, field: &str, node: &Node) -> Option<i64> {
+    pub(super) fn duration(&mut self, field: &str, node: &Node) -> Option<i64> {
         if let Value::Text(text) = &node.value {
             let parsed = duration::parse(text);
             return self
@@ -198,157 +221,33 @@ impl Reading {
     }
 
     /// A key that is not for us: refused by name if the peer has it, unknown otherwise.
-    fn unknown(&mut self, key: &str, name: &str, node: &Node, not_yet: &[NotYet]) {
-        if let Some(refused) = not_yet.iter().find(|refused| refused.keys.contains(&name)) {
-            if !is_off(&node.value) {
-                let text = format!("{} is not supported yet: {}", quote(key), refused.remedy);
-                self.errors.push(node.error(text));
+    pub(super) fn unknown(&mut self, key: &str, name: &str, node: &Node, list: &[NotYet]) {
+        match not_yet::refusal(list, key, name, node) {
+            Answer::Fine => {}
+            Answer::Refused(error) => self.errors.push(error),
+            Answer::Unknown if node.used => {}
+            Answer::Unknown => {
+                self.errors.push(node.error(format!("unknown field {}", quote(key))));
             }
-        } else if !node.used {
-            self.errors.push(node.error(format!("unknown field {}", quote(key))));
         }
     }
 }
 
-/// The authorization block.
-impl Reading {
-    fn authorization(&mut self, node: &Node) {
-        if !matches!(node.value, Value::Map(_)) {
-            self.errors.push(node.not_a("map[string]interface {}"));
-            return;
-        }
-        let errors_before = self.errors.len();
-        let s = &mut self.settings;
-        (s.user, s.password, s.token, s.users) = (None, None, None, None);
-        for (key, value) in node.entries() {
-            self.authorization_key(key, value);
-        }
-        if self.errors.len() == errors_before
-            && let Err(error) = self.check_authorization(node)
-        {
-            self.errors.push(error);
-        }
-    }
-
-    fn authorization_key(&mut self, key: &str, node: &Node) {
-        let name = key.to_lowercase();
-        match name.as_str() {
-            "user" | "username" => self.set(node, |s| &mut s.user),
-            "pass" | "password" => self.set(node, |s| &mut s.password),
-            "token" => self.set(node, |s| &mut s.token),
-            "timeout" => self.settings.auth_timeout_seconds = self.auth_timeout(key, node),
-            "users" => self.settings.users = self.users(node),
-            _ => self.unknown(key, &name, node, AUTHORIZATION_NOT_YET),
-        }
-    }
-
-    fn auth_timeout(&mut self, key: &str, node: &Node) -> Option<f64> {
-        let context = "error parsing authorization config, 'timeout'";
-        #[expect(clippy::cast_precision_loss, reason = "a timeout needs no 53 bits")]
-        let seconds = match &node.value {
-            Value::Integer(seconds) => *seconds as f64,
-            Value::Float(seconds) => *seconds,
-            Value::Text(text) => {
-                let parsed = duration::parse(text);
-                self.take(parsed.map_err(|e| node.error(format!("{context} {e}"))))? as f64 / 1e9
-            }
-            Value::Bool(_) | Value::Date(_) | Value::Array(_) | Value::Map(_) => {
-                self.errors.push(node.error(format!("{context} wrong type")));
-                return None;
-            }
-        };
-        if seconds > AUTH_TIMEOUT_SECONDS_HIGH {
-            let reason = format!(
-                "timeout of {} ({seconds:.6} seconds) is high, consider keeping it under 60 \
-                 seconds. possibly caused by unquoted duration; use '1m' instead of 1m, for example",
-                node.value
-            );
-            self.warnings.push(misused(node, key, &reason));
-        }
-        Some(seconds)
-    }
-
-    fn users(&mut self, node: &Node) -> Option<Vec<User>> {
-        let Value::Array(entries) = &node.value else {
-            let text = format!("Expected users field to be an array, got {}", node.value);
-            self.errors.push(node.error(text));
-            return None;
-        };
-        let mut users = Vec::with_capacity(entries.len());
-        for entry in entries {
-            users.extend(self.user(entry));
-        }
-        Some(users)
-    }
-
-    fn user(&mut self, node: &Node) -> Option<User> {
-        if !matches!(node.value, Value::Map(_)) {
-            let text = format!("Expected user entry to be a map/struct, got {}", node.value);
-            self.errors.push(node.error(text));
-            return None;
-        }
-        let errors_before = self.errors.len();
-        let mut user = User { user: String::new(), password: String::new() };
-        let mut last = node;
-        for (key, value) in node.entries() {
-            last = value;
-            let name = key.to_lowercase();
-            match name.as_str() {
-                "user" | "username" => user.user = self.take(decode(value)).unwrap_or_default(),
-                "pass" | "password" => user.password = self.take(decode(value)).unwrap_or_default(),
-                _ => self.unknown(key, &name, value, USER_NOT_YET),
-            }
-        }
-        if user.user.is_empty() {
-            if self.errors.len() == errors_before {
-                self.errors.push(last.error("User entry requires a user"));
-            }
-            return None;
-        }
-        Some(user)
-    }
-
-    /// What may not stand together, worded as the peer words it.
-    fn check_authorization(&self, node: &Node) -> Result<(), ConfigError> {
-        let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-        let Settings { user, password, token, users, .. } = &self.settings;
-        if (given(user) || given(password)) && given(token) {
-            return Err(node.error("Cannot have a user/pass and token"));
-        }
-        let Some(users) = users else { return Ok(()) };
-        if given(user) {
-            return Err(node.error("Can not have a single user/pass and a users array"));
-        }
-        if given(token) {
-            return Err(node.error("Can not have a token and a users array"));
-        }
-        let mut names: Vec<&str> = users.iter().map(|user| user.user.as_str()).collect();
-        names.sort_unstable();
-        match names.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(node.error(format!("Duplicate user {} detected", quote(pair[0])))),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Above this an authentication timeout is probably a mistake.
-const AUTH_TIMEOUT_SECONDS_HIGH: f64 = 60.0;
-
-fn decode<'de, T: Deserialize<'de>>(node: &'de Node) -> Result<T, ConfigError> {
+pub(super) fn decode<'de, T: Deserialize<'de>>(node: &'de Node) -> Result<T, ConfigError> {
     T::deserialize(node).map_err(|error| error.or_at(node))
 }
 
 /// A warning about a value that works, but hardly as meant.
-fn misused(node: &Node, field: &str, reason: &str) -> ConfigError {
+pub(super) fn misused(node: &Node, field: &str, reason: &str) -> ConfigError {
     node.error(format!("invalid use of field {}: {reason}", quote(field)))
 }
 
-struct Listen {
-    host: String,
-    port: i64,
+pub(super) struct Listen {
+    pub(super) host: String,
+    pub(super) port: i64,
 }
 
-fn listen(node: &Node) -> Result<Listen, ConfigError> {
+pub(super) fn listen(node: &Node) -> Result<Listen, ConfigError> {
     match &node.value {
         Value::Integer(port) => Ok(Listen { host: String::new(), port: *port }),
         Value::Text(text) => {
@@ -462,6 +361,16 @@ impl<'de> Deserialize<'de> for WriteTimeout {
     }
 }
 
+impl<'de> Deserialize<'de> for SubBarrier {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match <&str>::deserialize(deserializer)? {
+            "local" => Ok(Self::Local),
+            "cluster" => Ok(Self::Cluster),
+            _ => Err(de::Error::custom("sub_barrier must be 'local' or 'cluster'")),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Shards {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(WordOrNumber(Self::parse))
@@ -496,97 +405,3 @@ impl<T> Visitor<'_> for WordOrNumber<T> {
         self.visit_str(if truth { "true" } else { "false" })
     }
 }
-
-/// Keys that the peer knows and we do not act on yet, and what to do without them.
-struct NotYet {
-    keys: &'static [&'static str],
-    remedy: &'static str,
-}
-
-const fn not_yet(keys: &'static [&'static str], remedy: &'static str) -> NotYet {
-    NotYet { keys, remedy }
-}
-
-/// A value that switches something off can stand, since it is off.
-fn is_off(value: &Value) -> bool {
-    match value {
-        Value::Bool(truth) => !truth,
-        Value::Integer(number) => *number == 0,
-        Value::Text(text) => text.is_empty() || text.eq_ignore_ascii_case("disabled"),
-        Value::Array(items) => items.is_empty(),
-        Value::Map(map) => map.is_empty(),
-        Value::Float(_) | Value::Date(_) => false,
-    }
-}
-
-const TOP_LEVEL_NOT_YET: &[NotYet] = &[
-    not_yet(&["cluster", "gateway"], "remove it, this server stands alone"),
-    not_yet(&["leaf", "leafnodes"], "remove it, this server stands alone"),
-    not_yet(
-        &["jetstream", "store_dir", "storedir", "default_js_domain"],
-        "remove it, messages \
-             are not stored",
-    ),
-    not_yet(&["websocket", "ws", "mqtt"], "remove it, clients connect by TCP"),
-    not_yet(
-        &["tls", "allow_non_tls", "ocsp", "ocsp_cache"],
-        "remove it, and let a proxy \
-             terminate TLS",
-    ),
-    not_yet(&["https", "https_port"], "use http_port, behind a proxy if it leaves the host"),
-    not_yet(&["accounts", "mappings", "maps"], "remove it, all clients share one account"),
-    not_yet(
-        &["system_account", "system", "no_system_account", "no_system", "no_sys_acc"],
-        "remove it, there is no system account",
-    ),
-    not_yet(
-        &[
-            "operator",
-            "operators",
-            "root",
-            "roots",
-            "root_operator",
-            "root_operators",
-            "resolver",
-            "account_resolver",
-            "accounts_resolver",
-            "resolver_tls",
-            "resolver_preload",
-            "resolver_pinned_accounts",
-            "trusted",
-            "trusted_keys",
-            "default_sentinel",
-        ],
-        "remove it, and list users in authorization",
-    ),
-    not_yet(
-        &["syslog", "remote_syslog"],
-        "use log_file, or let the service manager collect \
-             standard error",
-    ),
-    not_yet(&["prof_port", "prof_block_rate"], "remove it, and use perf"),
-    not_yet(&["proxy_protocol", "proxies"], "remove it, clients connect directly"),
-    not_yet(&["feature_flags"], "remove it, no flag has an effect"),
-];
-
-const AUTHORIZATION_NOT_YET: &[NotYet] = &[
-    not_yet(
-        &["default_permission", "default_permissions", "permissions"],
-        "remove it, every user may publish and subscribe everywhere",
-    ),
-    not_yet(&["auth_callout", "auth_hook"], "remove it, and list users"),
-    not_yet(&["proxy_required"], "remove it, clients connect directly"),
-];
-
-const USER_NOT_YET: &[NotYet] = &[
-    not_yet(
-        &["permission", "permissions", "authorization"],
-        "remove it, every user may publish and subscribe everywhere",
-    ),
-    not_yet(&["nkey"], "use user and password"),
-    not_yet(
-        &["allowed_connection_types", "connection_types", "clients"],
-        "remove it, clients connect by TCP",
-    ),
-    not_yet(&["proxy_required"], "remove it, clients connect directly"),
-];

@@ -7,29 +7,44 @@
 //!
 //! Invariant: defaults < configuration file < command line, at start and at every reload.
 
+mod accounts;
+mod authorization;
+mod cluster;
+mod cluster_keys;
 mod duration;
 mod flags;
 mod keys;
 mod lexer;
 mod memory;
+mod not_yet;
 mod options;
 mod parser;
+mod permissions;
 mod reload;
+mod route_url;
 mod signal;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tree;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+pub use accounts::{AccountOptions, GLOBAL_ACCOUNT, SYSTEM_ACCOUNT_DEFAULT};
+pub use cluster::{ClusterOptions, PING_INTERVAL_MAX, RouteAuthorization};
 pub use flags::Flags;
-pub use options::{Advertise, Authorization, BusyPoll, Options, Shards, User, WriteTimeout};
+pub use options::{
+    Advertise, Authorization, BusyPoll, Options, Shards, SubBarrier, User, WriteTimeout,
+};
+pub use permissions::{RoutePermissions, SubjectRules};
 pub use reload::{Change, ChangedOption, Reloaded, reload};
+pub use route_url::RouteUrl;
 pub use signal::{ServerSignal, SignalRequest, SignalTarget};
+pub use tls::{CertificateFiles, TlsOptions, TlsVersion};
 
 use flags::CommandLine;
-use options::Settings;
+use options::{Settings, Surroundings};
 use parser::World;
 
 /// What the command line asks the program to do.
@@ -59,12 +74,13 @@ pub struct Loaded {
     pub flags: Flags,
     /// One line each, without a newline.
     pub warnings: Vec<String>,
+    /// What to log at start, one line each: how a setting is meant here.
+    pub notices: Vec<String>,
     /// `sha256:` and the hash of the parsed file.
     pub digest: Option<String>,
     /// The file, as named on the command line.
     pub config_file: Option<PathBuf>,
-    /// Memory the process may use, as found at start, so that a reload derives the same defaults.
-    memory_bytes: u64,
+    surroundings: Surroundings,
 }
 
 impl Loaded {
@@ -75,9 +91,10 @@ impl Loaded {
             options,
             flags: Flags::default(),
             warnings: Vec::new(),
+            notices: Vec::new(),
             digest: None,
             config_file: None,
-            memory_bytes: options::MEMORY_BYTES_ASSUMED,
+            surroundings: Surroundings::default(),
         }
     }
 }
@@ -111,10 +128,11 @@ fn run(program: &str, flags: Flags, config: Option<String>, check: bool) -> Invo
             ),
         };
     }
-    let memory_bytes = memory::usable_bytes();
+    let surroundings =
+        Surroundings { memory_bytes: memory::usable_bytes(), stands_in: program == PEER };
     let loaded = match config {
-        Some(path) => load(&path, &flags, memory_bytes),
-        None => finish(Settings::default(), &flags, memory_bytes),
+        Some(path) => load(&path, &flags, surroundings),
+        None => finish(Settings::default(), &flags, surroundings),
     };
     match loaded {
         Ok(loaded) => Invocation::Run(Box::new(loaded)),
@@ -139,13 +157,13 @@ fn check_file(program: &str, path: &str) -> Invocation {
 }
 
 /// Loads a file and applies the flags over it.
-fn load(path: &str, flags: &Flags, memory_bytes: u64) -> Result<Loaded, String> {
+fn load(path: &str, flags: &Flags, surroundings: Surroundings) -> Result<Loaded, String> {
     let file = read_file(path)?;
     if !file.reading.errors.is_empty() {
         return Err(file.complaints());
     }
     let warnings = file.warnings();
-    let loaded = finish(file.reading.settings, flags, memory_bytes)?;
+    let loaded = finish(file.reading.settings, flags, surroundings)?;
     Ok(Loaded {
         warnings,
         digest: Some(file.digest),
@@ -154,10 +172,15 @@ fn load(path: &str, flags: &Flags, memory_bytes: u64) -> Result<Loaded, String> 
     })
 }
 
-fn finish(mut settings: Settings, flags: &Flags, memory_bytes: u64) -> Result<Loaded, String> {
-    flags.apply(&mut settings);
-    let options = settings.into_options(memory_bytes)?;
-    Ok(Loaded { flags: flags.clone(), memory_bytes, ..Loaded::with_options(options) })
+fn finish(
+    mut settings: Settings,
+    flags: &Flags,
+    surroundings: Surroundings,
+) -> Result<Loaded, String> {
+    flags.apply(&mut settings)?;
+    let notices = settings.cluster.notices(surroundings.stands_in);
+    let options = settings.into_options(surroundings)?;
+    Ok(Loaded { flags: flags.clone(), notices, surroundings, ..Loaded::with_options(options) })
 }
 
 /// A file that could be parsed.

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::accounts::{AccountOptions, GLOBAL_ACCOUNT, SYSTEM_ACCOUNT_DEFAULT};
+use super::cluster::{Around, ClusterOptions, ClusterSettings};
 use super::duration;
 use super::parser::clean;
 
@@ -49,8 +51,15 @@ pub struct Options {
     pub max_sub_tokens: Option<u8>,
     /// `authorization`, and the flags `--user --pass --auth`.
     pub authorization: Authorization,
-    /// `no_auth_user`: who a client is that gives no credentials; one of the users.
+    /// `accounts`, in the order of the file. The global account `$G`, to which the users of
+    /// `authorization` belong, is not among them; the system account is only if the file has it.
+    pub accounts: Vec<AccountOptions>,
+    /// `no_auth_user`: who a client is that gives no credentials; a user of any account.
     pub no_auth_user: Option<String>,
+    /// `system_account`: the account in which servers speak with each other.
+    pub system_account: String,
+    /// `no_system_account`: there is none; the name above is then merely reserved.
+    pub no_system_account: bool,
     /// `ping_interval`.
     pub ping_interval: Duration,
     /// `ping_max`: unanswered pings before a connection is stale.
@@ -69,6 +78,8 @@ pub struct Options {
     pub max_pending: u64,
     /// `no_fast_producer_stall`: drop for a slow recipient rather than hold the publisher.
     pub no_fast_producer_stall: bool,
+    /// `cluster`, and its flags; `None` stands alone.
+    pub cluster: Option<ClusterOptions>,
     /// `pid_file`: where to write the process id.
     pub pid_file: Option<String>,
     /// `ports_file_dir`: where to write the ports file.
@@ -105,6 +116,32 @@ pub struct Options {
     pub busy_poll: BusyPoll,
     /// `max_pending_total`, our own: bytes that may wait for all connections together.
     pub max_pending_total: u64,
+    /// `sub_barrier`, our own.
+    pub sub_barrier: SubBarrier,
+}
+
+impl Options {
+    /// All users, each with the name of its account.
+    pub fn users(&self) -> impl Iterator<Item = (&str, &User)> {
+        let global = self.authorization.users.iter().map(|user| (GLOBAL_ACCOUNT, user));
+        let others = self
+            .accounts
+            .iter()
+            .flat_map(|account| account.users.iter().map(|user| (account.name.as_str(), user)));
+        global.chain(others)
+    }
+
+    /// Whether clients without credentials belong to the global account although there are users,
+    /// because all of those are the system account's and nothing else was said about clients.
+    #[must_use]
+    pub fn lets_anonymous_in(&self) -> bool {
+        let authorization = &self.authorization;
+        let [account] = self.accounts.as_slice() else { return false };
+        account.name == self.system_account
+            && !account.users.is_empty()
+            && self.no_auth_user.is_none()
+            && !authorization.present
+    }
 }
 
 impl Default for Options {
@@ -127,7 +164,10 @@ impl Default for Options {
             max_subscriptions: None,
             max_sub_tokens: None,
             authorization: Authorization::default(),
+            accounts: Vec::new(),
             no_auth_user: None,
+            system_account: SYSTEM_ACCOUNT_DEFAULT.into(),
+            no_system_account: false,
             ping_interval: Duration::from_secs(120),
             ping_max: 2,
             http_host: DEFAULT_HOST.into(),
@@ -137,6 +177,7 @@ impl Default for Options {
             max_payload: 1 << 20,
             max_pending: 64 << 20,
             no_fast_producer_stall: false,
+            cluster: None,
             pid_file: None,
             ports_file_dir: None,
             log_file: None,
@@ -155,6 +196,7 @@ impl Default for Options {
             shards: Shards::Auto,
             busy_poll: BusyPoll::Auto,
             max_pending_total: MEMORY_BYTES_ASSUMED / PENDING_SHARE,
+            sub_barrier: SubBarrier::Local,
         }
     }
 }
@@ -195,6 +237,8 @@ pub struct Authorization {
     pub users: Vec<User>,
     /// How long a client may take to authenticate.
     pub timeout: Duration,
+    /// The file has such a block, even if an empty one.
+    pub present: bool,
 }
 
 impl Authorization {
@@ -213,11 +257,12 @@ impl Default for Authorization {
             token: None,
             users: Vec::new(),
             timeout: Duration::from_secs(2),
+            present: false,
         }
     }
 }
 
-/// One entry of `authorization.users`.
+/// One entry of `users`, in `authorization` or in an account.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
     /// The name, never empty.
@@ -332,6 +377,25 @@ impl fmt::Display for BusyPoll {
     }
 }
 
+/// What the PONG to a client promises of the subscriptions before its PING.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SubBarrier {
+    /// This server knows them.
+    #[default]
+    Local,
+    /// Every server of the cluster does.
+    Cluster,
+}
+
+impl fmt::Display for SubBarrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local => "local",
+            Self::Cluster => "cluster",
+        })
+    }
+}
+
 /// What was said, unchecked; numbers as Go's, where 0 mostly means the default.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
@@ -355,7 +419,12 @@ pub(super) struct Settings {
     pub(super) token: Option<String>,
     pub(super) users: Option<Vec<User>>,
     pub(super) auth_timeout_seconds: Option<f64>,
+    pub(super) has_authorization: bool,
+    pub(super) accounts: Vec<AccountOptions>,
     pub(super) no_auth_user: Option<String>,
+    pub(super) system_account: Option<String>,
+    pub(super) no_system_account: Option<bool>,
+    pub(super) cluster: ClusterSettings,
     pub(super) ping_interval: Option<i64>,
     pub(super) ping_max: Option<i64>,
     pub(super) http_host: Option<String>,
@@ -383,20 +452,49 @@ pub(super) struct Settings {
     pub(super) shards: Option<Shards>,
     pub(super) busy_poll: Option<BusyPoll>,
     pub(super) max_pending_total: Option<i64>,
+    pub(super) sub_barrier: Option<SubBarrier>,
+}
+
+/// What the defaults depend on beside file and flags. It is found at start, so that a reload
+/// derives the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Surroundings {
+    /// Memory the process may use.
+    pub(super) memory_bytes: u64,
+    /// The program was started under the peer's name.
+    pub(super) stands_in: bool,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self { memory_bytes: MEMORY_BYTES_ASSUMED, stands_in: false }
+    }
 }
 
 impl Settings {
-    /// Fills in the defaults and checks everything; `memory_bytes` is what the process may use.
-    /// The error is one line without a position: these checks come after the file was read.
-    pub(super) fn into_options(self, memory_bytes: u64) -> Result<Options, String> {
-        let options =
-            Options { max_pending_total: memory_bytes / PENDING_SHARE, ..Options::default() };
+    /// Fills in the defaults and checks everything. The error is one line without a position: these
+    /// checks come after the file was read.
+    pub(super) fn into_options(mut self, surroundings: Surroundings) -> Result<Options, String> {
+        let options = Options {
+            max_pending_total: surroundings.memory_bytes / PENDING_SHARE,
+            ..Options::default()
+        };
+        let cluster = std::mem::take(&mut self.cluster);
         let options = self.timing(options)?;
         let options = self.limits(options)?;
         let options = self.logging(options)?;
         let options = self.addresses(options)?;
-        let options = self.identity(options);
+        let mut options = self.identity(options);
         validate(&options)?;
+        let system = (!options.no_system_account).then_some(options.system_account.as_str());
+        options.cluster = cluster.into_options(&Around {
+            ping_interval: options.ping_interval,
+            ping_max: options.ping_max,
+            write_deadline: options.write_deadline,
+            system_account: system,
+            stands_in: surroundings.stands_in,
+        })?;
+        validate_system_account(&options)?;
         Ok(options)
     }
 
@@ -505,6 +603,13 @@ impl Settings {
         options.no_header_support = self.no_header_support.unwrap_or(false);
         options.no_fast_producer_stall = self.no_fast_producer_stall.unwrap_or(false);
         options.no_auth_user = non_empty(self.no_auth_user.as_ref());
+        options.accounts = self.accounts;
+        if let Some(name) = non_empty(self.system_account.as_ref()) {
+            options.system_account = name;
+        }
+        options.no_system_account = self.no_system_account.unwrap_or(false);
+        options.sub_barrier = self.sub_barrier.unwrap_or_default();
+        options.authorization.present = self.has_authorization;
         let authorization = &mut options.authorization;
         authorization.user = non_empty(self.user.as_ref());
         authorization.password = non_empty(self.password.as_ref());
@@ -540,17 +645,26 @@ fn validate(options: &Options) -> Result<(), String> {
 
 fn validate_no_auth_user(options: &Options) -> Result<(), String> {
     let Some(name) = &options.no_auth_user else { return Ok(()) };
-    let users = &options.authorization.users;
-    if users.is_empty() {
+    if options.users().next().is_none() {
         return Err(format!("no_auth_user: \"{name}\" present, but users/nkeys are not defined"));
     }
-    if !users.iter().any(|user| user.user == *name) {
+    if !options.users().any(|(_, user)| user.user == *name) {
         return Err(format!(
             "no_auth_user: \"{name}\" not present as user or nkey in authorization block or \
              account configuration"
         ));
     }
     Ok(())
+}
+
+/// The system account has to be one of the accounts, unless it is one that is always there.
+fn validate_system_account(options: &Options) -> Result<(), String> {
+    let name = &options.system_account;
+    let always = [GLOBAL_ACCOUNT, SYSTEM_ACCOUNT_DEFAULT].contains(&name.as_str());
+    if always || options.accounts.iter().any(|account| account.name == *name) {
+        return Ok(());
+    }
+    Err("error resolving system account: account missing".into())
 }
 
 /// The peer's words for a server name with a space in it.
@@ -581,7 +695,7 @@ fn non_empty(text: Option<&String>) -> Option<String> {
     text.filter(|text| !text.is_empty()).cloned()
 }
 
-fn port_number(port: i64) -> Result<u16, String> {
+pub(super) fn port_number(port: i64) -> Result<u16, String> {
     u16::try_from(port)
         .map_err(|_| format!("invalid port {port}: use 1 to 65535, or -1 for any free one"))
 }
@@ -593,7 +707,7 @@ fn advertise(text: String) -> Result<Advertise, String> {
     }
 }
 
-fn parse_advertise(text: &str) -> Result<(String, Option<u16>), String> {
+pub(super) fn parse_advertise(text: &str) -> Result<(String, Option<u16>), String> {
     let (host, port) = match split_host_port(text) {
         Err(MISSING_PORT) => {
             let with_port = format!("{text}:0");

@@ -98,7 +98,7 @@ pub fn reload(current: &Loaded) -> Result<Reloaded, String> {
     let Some(path) = &current.config_file else {
         return Err("can only reload config when a file is provided using -c or --config".into());
     };
-    let mut loaded = load(&path.to_string_lossy(), &current.flags, current.memory_bytes)
+    let mut loaded = load(&path.to_string_lossy(), &current.flags, current.surroundings)
         .map_err(|text| text.trim_end().to_owned())?;
     if loaded.options.port == 0 {
         // Any free port was asked for, and the one that is bound serves.

@@ -52,7 +52,7 @@ fn complaints(text: &str) -> String {
 fn options(text: &str) -> Result<Options, String> {
     let reading = reading(text);
     assert!(reading.errors.is_empty(), "{text:?}: {:?}", reading.errors);
-    reading.settings.into_options(1 << 30)
+    reading.settings.into_options(Surroundings::default())
 }
 
 #[test]
@@ -656,7 +656,7 @@ const PIECES: &[&str] = &[
 fn digest_bytes(bytes: &[u8]) {
     if let Ok(tree) = parse(bytes) {
         let reading = keys::read(&tree);
-        let _ = (tree::digest(&tree), reading.settings.into_options(1 << 30));
+        let _ = (tree::digest(&tree), reading.settings.into_options(Surroundings::default()));
     }
 }
 

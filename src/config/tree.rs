@@ -163,6 +163,11 @@ pub(super) struct ConfigError {
 }
 
 impl ConfigError {
+    /// An error that tells no place, because the peer's does not.
+    pub(super) fn without_place(text: impl Into<String>) -> Self {
+        Self { position: None, text: text.into() }
+    }
+
     /// The same error, placed at `node` unless a deeper place is known.
     pub(super) fn or_at(mut self, node: &Node) -> Self {
         self.position.get_or_insert_with(|| node.position.clone());
