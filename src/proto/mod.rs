@@ -10,3 +10,4 @@ pub mod connect;
 pub mod encode;
 pub mod headers;
 pub mod info;
+pub mod route_info;
