@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
+use crate::ids::AccountId;
+
 /// How clients authenticate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthConfig {
@@ -22,6 +24,9 @@ pub struct AuthConfig {
     /// The user that a client without any credentials becomes: one of [`AuthMethod::Users`], with
     /// a plain password. It has no effect with the other methods.
     pub no_auth_user: Option<String>,
+    /// A client that sends CONNECT without any credentials is nobody in particular, in the account of
+    /// everybody: all users of the configuration are the system account's.
+    pub lets_anonymous_in: bool,
     /// How long a client may take to show its credentials.
     pub timeout: Duration,
 }
@@ -47,6 +52,8 @@ pub struct User {
     pub name: String,
     /// Plain, or a bcrypt hash. When empty, the client must not send another one.
     pub password: String,
+    /// The account that it belongs to.
+    pub account: AccountId,
 }
 
 /// What a client sent in its CONNECT. An empty text is as good as none.
@@ -65,6 +72,8 @@ pub struct Credentials<'a> {
 pub struct Identity {
     /// The user of the configuration; none where it has none, or only a token.
     pub user: Option<Box<str>>,
+    /// The account that it belongs to.
+    pub account: AccountId,
 }
 
 /// What the credentials of a client came to.
@@ -103,6 +112,7 @@ impl Authenticator {
         let rule = Rule::new(config.method);
         let anonymous = match (&rule, config.no_auth_user) {
             (Rule::Users(users), Some(name)) => Some(Anonymous::new(users, &name)),
+            (Rule::Users(_), None) if config.lets_anonymous_in => Some(Anonymous::Global),
             (Rule::None | Rule::User(..) | Rule::Token(_), _) | (_, None) => None,
         };
         Self { rule, anonymous, has_plaintext, timeout: config.timeout }
@@ -119,7 +129,7 @@ impl Authenticator {
     /// not, one that begins otherwise is to be checked with no credentials.
     #[must_use]
     pub fn connect_required(&self) -> bool {
-        self.required() && self.anonymous.is_none()
+        self.required() && matches!(self.anonymous, None | Some(Anonymous::Global))
     }
 
     /// How long a client may take to show its credentials.
@@ -138,7 +148,7 @@ impl Authenticator {
     /// Whether a client that an earlier configuration admitted as `user` (empty: as nobody by name)
     /// would be admitted by this one with the same credentials.
     #[must_use]
-    pub fn keeps(&self, earlier: &Self, user: &str) -> bool {
+    pub fn keeps(&self, earlier: &Self, user: &str, account: AccountId) -> bool {
         match (&self.rule, &earlier.rule) {
             (Rule::None, _) => true,
             (Rule::User(name, secret), Rule::User(before, earlier)) => {
@@ -147,7 +157,9 @@ impl Authenticator {
             (Rule::Token(secret), Rule::Token(earlier)) => secret.is_same(earlier),
             (Rule::Users(users), Rule::Users(before)) => {
                 match (users.get(user), before.get(user)) {
-                    (Some(secret), Some(earlier)) => secret.is_same(earlier),
+                    (Some((secret, now)), Some((earlier, _))) => {
+                        secret.is_same(earlier) && *now == account
+                    }
                     (Some(_) | None, _) => false,
                 }
             }
@@ -168,14 +180,16 @@ impl Authenticator {
         match &self.rule {
             Rule::None => Verdict::Accepted(Identity::default()),
             Rule::User(only, secret) if **only == *name => {
-                secret.check(password, Identity::of(only))
+                secret.check(password, Identity::of(only, AccountId::GLOBAL))
             }
             Rule::User(..) => Verdict::Rejected,
             Rule::Token(secret) => {
                 secret.check(credentials.token.unwrap_or_default(), Identity::default())
             }
             Rule::Users(users) => match users.get_key_value(name) {
-                Some((name, secret)) => secret.check(password, Identity::of(name)),
+                Some((name, (secret, account))) => {
+                    secret.check(password, Identity::of(name, *account))
+                }
                 None => Verdict::Rejected,
             },
         }
@@ -206,8 +220,8 @@ impl HashJob {
 }
 
 impl Identity {
-    fn of(user: &str) -> Self {
-        Self { user: Some(user.into()) }
+    fn of(user: &str, account: AccountId) -> Self {
+        Self { user: Some(user.into()), account }
     }
 }
 
@@ -251,7 +265,7 @@ enum Rule {
     None,
     User(Box<str>, Secret),
     Token(Secret),
-    Users(BTreeMap<Box<str>, Secret>),
+    Users(BTreeMap<Box<str>, (Secret, AccountId)>),
 }
 
 impl Rule {
@@ -262,7 +276,8 @@ impl Rule {
             }
             AuthMethod::Token(token) if !token.is_empty() => Self::Token(Secret::new(&token)),
             AuthMethod::Users(users) if !users.is_empty() => {
-                let entry = |user: User| (user.name.into(), Secret::new(&user.password));
+                let entry =
+                    |user: User| (user.name.into(), (Secret::new(&user.password), user.account));
                 Self::Users(users.into_iter().map(entry).collect())
             }
             AuthMethod::None
@@ -275,24 +290,26 @@ impl Rule {
 
 /// What becomes of a client without credentials.
 enum Anonymous {
-    Is(Box<str>),
+    Is(Box<str>, AccountId),
     Nobody,
+    Global,
 }
 
 impl Anonymous {
     /// nats-server gives the client the password as it stands in the configuration, so that a
     /// hash never fits. Letting strangers in where it does not would be a surprise.
-    fn new(users: &BTreeMap<Box<str>, Secret>, name: &str) -> Self {
+    fn new(users: &BTreeMap<Box<str>, (Secret, AccountId)>, name: &str) -> Self {
         match users.get(name) {
-            Some(Secret::Plain(_)) => Self::Is(name.into()),
-            Some(Secret::Bcrypt(_)) | None => Self::Nobody,
+            Some((Secret::Plain(_), account)) => Self::Is(name.into(), *account),
+            Some((Secret::Bcrypt(_), _)) | None => Self::Nobody,
         }
     }
 
     fn verdict(&self) -> Verdict {
         match self {
-            Self::Is(user) => Verdict::Accepted(Identity::of(user)),
+            Self::Is(user, account) => Verdict::Accepted(Identity::of(user, *account)),
             Self::Nobody => Verdict::Rejected,
+            Self::Global => Verdict::Accepted(Identity::default()),
         }
     }
 }
@@ -355,12 +372,17 @@ mod tests {
     const NO: Credentials<'_> = Credentials { user: None, pass: None, token: None };
 
     fn user(name: &str, password: &str) -> User {
-        User { name: name.to_owned(), password: password.to_owned() }
+        User { name: name.to_owned(), password: password.to_owned(), account: AccountId::GLOBAL }
     }
 
     fn authenticator(method: AuthMethod, no_auth_user: Option<&str>) -> Authenticator {
         let no_auth_user = no_auth_user.map(str::to_owned);
-        Authenticator::new(AuthConfig { method, no_auth_user, timeout: Duration::from_secs(2) })
+        Authenticator::new(AuthConfig {
+            method,
+            no_auth_user,
+            lets_anonymous_in: false,
+            timeout: Duration::from_secs(2),
+        })
     }
 
     fn login<'a>(user: &'a str, pass: &'a str) -> Credentials<'a> {
@@ -387,7 +409,7 @@ mod tests {
 
     #[track_caller]
     fn accepts(authenticator: &Authenticator, credentials: &Credentials<'_>, user: Option<&str>) {
-        let expected = Identity { user: user.map(Into::into) };
+        let expected = Identity { user: user.map(Into::into), account: AccountId::GLOBAL };
         assert_eq!(outcome(authenticator, credentials), Some(expected), "{credentials:?}");
     }
 
@@ -542,6 +564,7 @@ mod tests {
         let config = AuthConfig {
             method: AuthMethod::Users(vec![user("a", "secret"), user("b", "$2a$04$secret")]),
             no_auth_user: None,
+            lets_anonymous_in: false,
             timeout: Duration::ZERO,
         };
         let sent = login("b", "secret");

@@ -32,6 +32,7 @@ pub mod mailbox;
 
 pub mod shard;
 
+pub mod cluster;
 pub mod config;
 pub mod files;
 pub mod logging;

@@ -55,6 +55,7 @@ pub enum Letter {
 
 /// A listener of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Door {
     /// The one for clients.
     Clients,

@@ -9,9 +9,10 @@ use std::time::Duration;
 use ring::{Completion, Errno, Op, Outcome, Ring, Socket, Time, Token};
 
 use crate::engine::Engine;
+use crate::mailbox::Door;
 
-/// The listener's token; no link has this slot.
-const LISTENER: Token = Token::new(u32::MAX, 0);
+/// Tokens of listeners have this index, which no link has, and tell them apart by the generation.
+const LISTENERS: u32 = u32::MAX;
 /// After an error of the accept, such as no descriptor left, it is tried again this much later.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -20,7 +21,7 @@ pub struct Shard<R> {
     ring: R,
     engine: Engine,
     done: Vec<Completion>,
-    acceptor: Option<Acceptor>,
+    acceptors: Vec<Acceptor>,
     /// The upper bound of when what is being sent came in.
     came_at: Time,
     pushed: bool,
@@ -28,6 +29,7 @@ pub struct Shard<R> {
 
 struct Acceptor {
     listener: Socket,
+    door: Door,
     armed: bool,
     closing: bool,
     again_at: Time,
@@ -40,20 +42,20 @@ impl<R: Ring> Shard<R> {
     #[must_use]
     pub fn new(ring: R, engine: Engine) -> Self {
         let came_at = ring.now();
-        Self { ring, engine, done: Vec::new(), acceptor: None, came_at, pushed: false }
+        Self { ring, engine, done: Vec::new(), acceptors: Vec::new(), came_at, pushed: false }
     }
 
-    /// Accepts connections from now on, for `shards` shards.
-    pub fn listen(&mut self, listener: Socket, shards: u16) {
-        let acceptor = Acceptor {
+    /// Accepts connections from now on, for `shards` shards. For each door once.
+    pub fn listen(&mut self, listener: Socket, door: Door, shards: u16) {
+        self.acceptors.push(Acceptor {
             listener,
+            door,
             armed: false,
             closing: false,
             again_at: Time::ZERO,
             shards,
             next: 0,
-        };
-        self.acceptor = Some(acceptor);
+        });
     }
 
     /// The ring, for what belongs to it alone.
@@ -71,7 +73,7 @@ impl<R: Ring> Shard<R> {
     /// # Errors
     /// Only when the ring is broken.
     pub fn run(&mut self) -> io::Result<()> {
-        while !self.engine.has_ended() || self.acceptor.is_some() {
+        while !self.engine.has_ended() || !self.acceptors.is_empty() {
             self.turn(Duration::MAX)?;
         }
         Ok(())
@@ -86,7 +88,7 @@ impl<R: Ring> Shard<R> {
         let wait = self.wait().min(longest);
         let before = self.ring.now();
         self.ring.turn(wait, &mut self.done)?;
-        if self.acceptor.is_none() {
+        if !self.acceptors.iter().any(|acceptor| acceptor.door == Door::Clients) {
             // What the turn before pushed has been carried out.
             self.engine.listener_is_closed();
         }
@@ -116,20 +118,18 @@ impl<R: Ring> Shard<R> {
     }
 
     fn wait(&self) -> Duration {
-        let wait = self.engine.wait();
-        match &self.acceptor {
-            Some(acceptor) if !acceptor.armed => wait.min(acceptor.again_at - self.ring.now()),
-            Some(_) | None => wait,
-        }
+        let unarmed = self.acceptors.iter().filter(|acceptor| !acceptor.armed);
+        let now = self.ring.now();
+        unarmed.fold(self.engine.wait(), |wait, acceptor| wait.min(acceptor.again_at - now))
     }
 
     fn complete(&mut self, completion: Completion) {
-        if completion.token != LISTENER {
-            return self.engine.complete(completion);
-        }
+        let token = completion.token;
+        let door = self.acceptors.iter().position(|acceptor| acceptor.token() == token);
+        let Some(acceptor) = door else { return self.engine.complete(completion) };
         match completion.outcome {
-            Outcome::Accepted { socket } => self.accepted(socket),
-            Outcome::AcceptEnded { error } => self.accept_ended(error),
+            Outcome::Accepted { socket } => self.accepted(acceptor, socket),
+            Outcome::AcceptEnded { error } => self.accept_ended(acceptor, error),
             Outcome::Received { .. }
             | Outcome::ReceiveEnded { .. }
             | Outcome::Sent { .. }
@@ -138,53 +138,60 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    fn accepted(&mut self, socket: Socket) {
-        let Some(acceptor) = &mut self.acceptor else { return };
+    fn accepted(&mut self, acceptor: usize, socket: Socket) {
+        let acceptor = &mut self.acceptors[acceptor];
         let shard = acceptor.next;
         acceptor.next = (acceptor.next + 1) % acceptor.shards;
         match self.ring.peer_address(socket) {
-            Some(peer) => self.engine.take_in(shard, socket, peer),
+            Some(peer) => self.engine.take_in(shard, socket, peer, acceptor.door),
             // Gone before it was looked at.
-            None => self.ring.push(LISTENER, Op::Close { socket }),
+            None => self.ring.push(acceptor.token(), Op::Close { socket }),
         }
     }
 
-    fn accept_ended(&mut self, error: Option<Errno>) {
+    fn accept_ended(&mut self, acceptor: usize, error: Option<Errno>) {
         let now = self.ring.now();
-        if let Some(acceptor) = &mut self.acceptor {
-            acceptor.armed = false;
-            acceptor.again_at = now;
-            if let Some(error) = error {
-                tracing::error!("Error accepting a connection: {error}");
-                acceptor.again_at = now + ACCEPT_AGAIN_AFTER;
-            }
+        let acceptor = &mut self.acceptors[acceptor];
+        acceptor.armed = false;
+        acceptor.again_at = now;
+        if let Some(error) = error {
+            tracing::error!("Error accepting a connection: {error}");
+            acceptor.again_at = now + ACCEPT_AGAIN_AFTER;
         }
     }
 
     fn arm_accept(&mut self) {
-        if let Some(acceptor) = &mut self.acceptor
-            && !acceptor.armed
-            && !acceptor.closing
-            && self.ring.now() >= acceptor.again_at
-        {
-            acceptor.armed = true;
-            self.ring.push(LISTENER, Op::Accept { listener: acceptor.listener });
+        let now = self.ring.now();
+        for acceptor in &mut self.acceptors {
+            if !acceptor.armed && !acceptor.closing && now >= acceptor.again_at {
+                acceptor.armed = true;
+                self.ring.push(acceptor.token(), Op::Accept { listener: acceptor.listener });
+            }
         }
     }
 
-    /// Takes the listener down once the engine was told to accept no more.
+    /// Takes the listeners down through which the engine was told to accept no more.
     fn end_accept_if_told(&mut self) {
-        let Some(acceptor) = &mut self.acceptor else { return };
-        if !self.engine.is_closed_to_newcomers() {
-            return;
-        }
-        if acceptor.armed && !acceptor.closing {
-            self.ring.push(LISTENER, Op::CancelReceive { socket: acceptor.listener });
-        } else if !acceptor.armed {
-            self.ring.push(LISTENER, Op::Close { socket: acceptor.listener });
-            self.acceptor = None;
-            return;
-        }
-        acceptor.closing = true;
+        let (engine, ring) = (&self.engine, &mut self.ring);
+        self.acceptors.retain_mut(|acceptor| {
+            if !engine.is_closed_to_newcomers(acceptor.door) {
+                return true;
+            }
+            let token = acceptor.token();
+            if acceptor.armed && !acceptor.closing {
+                ring.push(token, Op::CancelReceive { socket: acceptor.listener });
+            } else if !acceptor.armed {
+                ring.push(token, Op::Close { socket: acceptor.listener });
+                return false;
+            }
+            acceptor.closing = true;
+            true
+        });
+    }
+}
+
+impl Acceptor {
+    const fn token(&self) -> Token {
+        Token::new(LISTENERS, self.door as u32)
     }
 }

@@ -46,6 +46,8 @@ counters! {
     out_client_bytes,
     /// Connections accepted since the start.
     total_connections,
+    /// Connections to other servers since the start.
+    total_routes,
     /// Clients closed as slow consumers.
     slow_consumers_clients,
     /// Routes closed as slow consumers.

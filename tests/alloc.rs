@@ -87,7 +87,7 @@ impl Rig {
         let (options, shared) = (Arc::new(options()), Arc::new(Shared::default()));
         let engine = Engine::new(options, shared, boxes.remove(0), errands, seed, now);
         let mut shard = Shard::new(uring, engine);
-        shard.listen(listener, 1);
+        shard.listen(listener, mailbox::Door::Clients, 1);
         Some(Self { shard, address })
     }
 
@@ -120,6 +120,7 @@ fn options() -> EngineOptions {
     let auth = AuthConfig {
         method: AuthMethod::None,
         no_auth_user: None,
+        lets_anonymous_in: false,
         timeout: Duration::from_secs(2),
     };
     EngineOptions {
@@ -141,6 +142,8 @@ fn options() -> EngineOptions {
         drop_for_slow: false,
         max_closed: 0,
         sublist_cache: true,
+        accounts: Arc::default(),
+        routes: ringmesh::engine::RouteOptions::default(),
         trace: None,
     }
 }
@@ -199,13 +202,13 @@ fn play(rig: &mut Rig, from: &mut Client, to: &mut [Client], round: &Round, piec
         from.send(rig, bytes);
         rig.turn();
         for (client, missing) in to.iter_mut().zip(&mut missing) {
-            *missing -= client.read_some().len();
+            *missing = missing.saturating_sub(client.read_some().len());
         }
     }
     while missing.iter().any(|missing| *missing > 0) {
         rig.turn();
         for (client, missing) in to.iter_mut().zip(&mut missing) {
-            *missing -= client.read_some().len();
+            *missing = missing.saturating_sub(client.read_some().len());
         }
     }
 }

@@ -394,13 +394,7 @@ impl Engine {
         self.write(index, |out| encode::violation(out, violation));
     }
 
-    fn say_no_responders(
-        &mut self,
-        index: u32,
-        account: AccountId,
-        reply: &[u8],
-        subject: &[u8],
-    ) {
+    fn say_no_responders(&mut self, index: u32, account: AccountId, reply: &[u8], subject: &[u8]) {
         let Some(sid) = self.router.own_sid(account, reply, index) else { return };
         if let Some((link, pool)) = self.links.writer(index) {
             let room = limits::no_responders_len_max(reply.len() + sid.len() + subject.len());

@@ -36,6 +36,7 @@ impl Engine {
         if let Some(error) = end.error {
             self.say_error(index, error);
         }
+        self.report_closed_route(index, end.reason);
         self.remember_closed(index, end.reason);
         self.withdraw(index);
         let token = self.links.token(index);

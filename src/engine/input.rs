@@ -226,7 +226,7 @@ impl Engine {
             return Ok(0);
         }
         let mut body = self.links.pool.shared(len);
-        if let Some(body) = std::sync::Arc::get_mut(&mut body) {
+        if let Some(body) = Arc::get_mut(&mut body) {
             body.extend_from_slice(rest);
         }
         let mut filling = self.fillings.pop().unwrap_or_default();
@@ -294,8 +294,7 @@ pub(super) trait Speaker {
     /// Consumes messages that repeat the last control line, as far as they reach.
     fn consume_run(&mut self, engine: &mut Engine, index: u32, bytes: &[u8]) -> usize;
     /// Consumes one operation. Returns 0 when it is not whole.
-    fn consume_one(&mut self, engine: &mut Engine, index: u32, bytes: &[u8])
-    -> Result<usize, End>;
+    fn consume_one(&mut self, engine: &mut Engine, index: u32, bytes: &[u8]) -> Result<usize, End>;
     /// Consumes a large message that was put together in a block.
     fn consume_filled(
         &mut self,
@@ -350,12 +349,7 @@ impl Speaker for Client {
         count * stride
     }
 
-    fn consume_one(
-        &mut self,
-        engine: &mut Engine,
-        index: u32,
-        bytes: &[u8],
-    ) -> Result<usize, End> {
+    fn consume_one(&mut self, engine: &mut Engine, index: u32, bytes: &[u8]) -> Result<usize, End> {
         if self.phase == Phase::Greeted && !client::may_be_connect(bytes) {
             engine.admit_anonymous(self)?;
         }

@@ -71,12 +71,7 @@ impl Engine {
         }
     }
 
-    fn set_options(
-        &mut self,
-        options: Arc<super::EngineOptions>,
-        recheck: bool,
-        announce: bool,
-    ) {
+    fn set_options(&mut self, options: Arc<super::EngineOptions>, recheck: bool, announce: bool) {
         self.router.limits = options.outbound;
         self.router.route_limits = options.routes.outbound;
         self.router.set_accounts(Arc::clone(&options.accounts));

@@ -11,9 +11,12 @@ mod client;
 mod closing;
 mod flow;
 mod input;
+mod internal;
 mod letters;
 mod options;
 mod report;
+mod route_input;
+mod routes;
 mod timers;
 mod trace;
 
@@ -28,15 +31,18 @@ use hashbrown::HashMap;
 use ring::{Completion, EndReason, Op, Outcome, Socket, Time, Token};
 
 use crate::close::{CloseReason, ErrorText};
-use crate::mailbox::{Letter, Mailboxes};
+use crate::mailbox::{Door, Letter, Mailboxes};
 use crate::outbound::{Link, LinkTable};
 use crate::report::ConnectionReport;
-use crate::router::Router;
-use crate::session::{Client, Filling, Phase};
+use crate::router::{Delivered, LocalInterest, Router};
+use crate::session::{Client, Filling, Phase, Route};
 use crate::stats::Counters;
 use crate::timer::Wheel;
 
-pub use options::{ClientLimits, Control, EngineOptions, Errand, Shared};
+pub use internal::InternalOrder;
+pub use options::{ClientLimits, Control, EngineOptions, Errand, RouteOptions, Shared};
+use routes::Dial;
+pub use routes::{RouteEvent, RouteOrder};
 use timers::Timer;
 pub use trace::TraceOptions;
 
@@ -53,8 +59,17 @@ impl From<CloseReason> for End {
     }
 }
 
-/// A subject and perhaps a queue group: what interest is aggregated by.
-type InterestKey = (Box<[u8]>, Option<Box<[u8]>>);
+/// What a shard tells the control plane.
+#[derive(Debug)]
+pub enum Notice {
+    /// Something happened to a route.
+    Route(RouteEvent),
+    /// Messages that the control plane wanted.
+    Deliveries(Vec<Delivered>),
+}
+
+/// How a shard tells the control plane something; it does not wait.
+pub type TellControl = Box<dyn Fn(Notice) + Send>;
 
 /// See the module's documentation.
 pub struct Engine {
@@ -82,10 +97,21 @@ pub struct Engine {
     pending_change: isize,
     /// Other shards that the current publisher's messages of this turn went to.
     reached_shards: u64,
-    /// What this shard's clients want, as other shards know it.
-    announced: HashMap<InterestKey, u32, FixedState>,
-    /// Slots of what other shards want.
-    foreign: HashMap<(u16, InterestKey), u32, FixedState>,
+    /// Sessions of other servers, by their links' slots.
+    routes: HashMap<u32, Box<Route>, FixedState>,
+    /// Those that are registered.
+    registered: Vec<u32>,
+    /// Dials that are under way.
+    dials: slab::Slab<Dial>,
+    /// What clients want here, and on other shards: as other shards and other servers know it.
+    wanted: LocalInterest,
+    /// What the servers behind this shard's routes want, as other shards know it.
+    wanted_by_routes: LocalInterest,
+    /// Subscriptions of the server itself.
+    internal_subscriptions: usize,
+    /// Plain bytes of what came sealed.
+    plain: Vec<u8>,
+    tell_control: Option<TellControl>,
     /// Publishers of other shards that were told that their recipients here are slow.
     told_slow: Vec<(u16, Token, Vec<Token>)>,
     closed: VecDeque<ConnectionReport>,
@@ -116,10 +142,10 @@ impl Engine {
         seed: u64,
         now: Time,
     ) -> Self {
-        let hasher = || FixedState::with_seed(seed);
-        let mut router = Router::new(options.outbound, seed);
+        let mut router = Router::new(options.outbound, Arc::clone(&options.accounts), seed);
+        router.route_limits = options.routes.outbound;
         router.drop_for_slow = options.drop_for_slow;
-        router.sublist.set_cached(options.sublist_cache);
+        router.set_cached(options.sublist_cache);
         router.trace = options.trace.is_some();
         Self {
             router,
@@ -139,8 +165,14 @@ impl Engine {
             progress: false,
             pending_change: 0,
             reached_shards: 0,
-            announced: HashMap::with_hasher(hasher()),
-            foreign: HashMap::with_hasher(hasher()),
+            routes: HashMap::with_hasher(FixedState::with_seed(seed)),
+            registered: Vec::new(),
+            dials: slab::Slab::new(),
+            wanted: LocalInterest::new(seed),
+            wanted_by_routes: LocalInterest::new(seed),
+            internal_subscriptions: 0,
+            plain: Vec::new(),
+            tell_control: None,
             told_slow: Vec::new(),
             closed: VecDeque::new(),
             counters: Counters::default(),
@@ -161,19 +193,31 @@ impl Engine {
         self.counters.turns += 1;
     }
 
+    /// Whom to tell what the control plane must know; without, it learns nothing.
+    pub fn set_tell_control(&mut self, tell: TellControl) {
+        self.tell_control = Some(tell);
+    }
+
     /// A connection came in for one of the shards.
-    pub fn take_in(&mut self, shard: u16, socket: Socket, peer: SocketAddr) {
+    pub fn take_in(&mut self, shard: u16, socket: Socket, peer: SocketAddr, door: Door) {
         if shard == self.mail.shard {
-            self.adopt(socket, peer);
+            self.take_in_here(socket, peer, door);
         } else {
-            self.mail.post(shard, Letter::Adopt { socket, peer });
+            self.mail.post(shard, Letter::Adopt { socket, peer, door });
         }
     }
 
-    /// Whether the server accepts no more connections.
+    fn take_in_here(&mut self, socket: Socket, peer: SocketAddr, door: Door) {
+        match door {
+            Door::Clients => self.adopt(socket, peer),
+            Door::Routes => self.adopt_route(socket, peer, None),
+        }
+    }
+
+    /// Whether the server accepts no more connections by a door.
     #[must_use]
-    pub const fn is_closed_to_newcomers(&self) -> bool {
-        self.deaf || self.ending
+    pub const fn is_closed_to_newcomers(&self, door: Door) -> bool {
+        self.ending || (self.deaf && matches!(door, Door::Clients))
     }
 
     /// The listener is closed.
@@ -185,7 +229,7 @@ impl Engine {
 
     /// Serves a connection from now on.
     pub fn adopt(&mut self, socket: Socket, peer: SocketAddr) {
-        if self.is_closed_to_newcomers() {
+        if self.is_closed_to_newcomers(Door::Clients) {
             // It came in while the listener was being closed.
             self.ops.push((Token::new(u32::MAX, 1), Op::Close { socket }));
             return;
@@ -226,10 +270,9 @@ impl Engine {
             Outcome::Sent { batch, bytes, error, copied } => {
                 self.sent(token, batch, bytes, error, copied);
             }
-            Outcome::Accepted { .. }
-            | Outcome::AcceptEnded { .. }
-            | Outcome::Connected { .. }
-            | Outcome::ConnectFailed { .. } => {}
+            Outcome::Connected { socket } => self.connected(token, Ok(socket)),
+            Outcome::ConnectFailed { error } => self.connected(token, Err(error)),
+            Outcome::Accepted { .. } | Outcome::AcceptEnded { .. } => {}
         }
     }
 
@@ -314,15 +357,25 @@ impl Engine {
     /// The peer has said everything. What of it still waits is carried out first.
     fn on_eof(&mut self, index: u32) {
         match self.clients[index as usize].as_deref_mut() {
-            Some(client) if client.hold.is_some() => client.has_ended = true,
-            Some(_) | None => self.close(index, CloseReason::ClientClosed.into()),
+            Some(client) if client.hold.is_some() => return client.has_ended = true,
+            Some(_) => {}
+            None => {
+                if let Some(route) = self.routes.get_mut(&index)
+                    && route.waits
+                {
+                    return route.has_ended = true;
+                }
+            }
         }
+        self.close(index, CloseReason::ClientClosed.into());
     }
 
     fn arm_unless_held(&mut self, index: u32) {
         let free = |client: &Client| client.hold.is_none();
-        if self.clients[index as usize].as_deref().is_some_and(free) {
-            self.arm(index);
+        match self.clients[index as usize].as_deref() {
+            Some(client) if free(client) => self.arm(index),
+            Some(_) => {}
+            None => self.arm_route(index),
         }
     }
 

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use ring::Token;
 
+use crate::account::Accounts;
 use crate::auth::{Authenticator, HashJob, Identity};
 use crate::close::CloseReason;
-use crate::outbound::OutboundLimits;
+use crate::outbound::{Link, OutboundLimits};
 use crate::proto::info::InfoTemplate;
 use crate::report::{ReportRequest, ShardReport};
+use crate::transport::RouteTls;
 
-use super::TraceOptions;
+use super::{InternalOrder, RouteOrder, TraceOptions};
 
 /// What clients may do.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +59,53 @@ pub struct EngineOptions {
     pub trace: Option<TraceOptions>,
     /// Whether subscriptions' match results are cached.
     pub sublist_cache: bool,
+    /// The accounts.
+    pub accounts: Arc<Accounts>,
+    /// What holds for other servers.
+    pub routes: RouteOptions,
+}
+
+impl EngineOptions {
+    /// How long a link's bytes may wait while none leave.
+    #[must_use]
+    pub fn write_deadline(&self, link: &Link) -> Duration {
+        let limits = if link.lanes.is_some() { &self.routes.outbound } else { &self.outbound };
+        limits.write_deadline
+    }
+}
+
+impl Default for RouteOptions {
+    /// A server that stands alone.
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            outbound: OutboundLimits {
+                max_pending: 256 << 20,
+                write_deadline: Duration::from_secs(10),
+            },
+            auth_timeout: None,
+            ping_interval: Duration::from_secs(30),
+            ping_max: 2,
+            tls: None,
+        }
+    }
+}
+
+/// What holds for connections to other servers.
+#[derive(Clone)]
+pub struct RouteOptions {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// What may wait for one of them.
+    pub outbound: OutboundLimits,
+    /// How long a server that dials may take to send CONNECT, where it must log in.
+    pub auth_timeout: Option<Duration>,
+    /// Between PINGs.
+    pub ping_interval: Duration,
+    /// PINGs without an answer after which a route is stale.
+    pub ping_max: u32,
+    /// Certificates, where connections use TLS.
+    pub tls: Option<Arc<RouteTls>>,
 }
 
 /// What all shards of a server count together.
@@ -95,6 +144,10 @@ pub enum Control {
         /// Clients that understand it are sent the new INFO.
         announce: bool,
     },
+    /// Something about routes.
+    Route(RouteOrder),
+    /// Something about the server's own messages.
+    Internal(InternalOrder),
     /// Accept no more connections, and say when the listener is closed. For the shard that has it.
     StopAccepting(Box<dyn FnOnce() + Send>),
     /// Close so many clients.

@@ -42,7 +42,7 @@ impl Engine {
 
     /// Subscriptions of this shard's clients; what other shards want is counted there.
     fn own_subscriptions(&self) -> u64 {
-        (self.router.subscriptions.len() - self.router.foreign()) as u64
+        (self.router.subscriptions.len() - self.router.foreign_len()) as u64
     }
 
     fn latencies(&self) -> Vec<(Stage, Hist)> {
@@ -92,9 +92,8 @@ impl Engine {
     /// What is remembered of a closed connection's subscriptions.
     pub(super) fn closed_subscriptions(&self, client: &Client) -> Vec<SubscriptionReport> {
         let subscriptions = &self.router.subscriptions;
-        let report = |id: &u32| {
-            Some(self.subscription_report(subscriptions.get(*id as usize)?, client.cid))
-        };
+        let report =
+            |id: &u32| Some(self.subscription_report(subscriptions.get(*id as usize)?, client.cid));
         client.sids.ids().iter().take(CLOSED_SUBSCRIPTIONS_MAX).filter_map(report).collect()
     }
 

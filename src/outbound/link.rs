@@ -202,6 +202,16 @@ impl Link {
         }
     }
 
+    /// Hands what waits in the control lane to the queue as it is, ahead of any sealing.
+    pub fn release_control(&mut self, pool: &mut Pool) {
+        if let Some(lanes) = &mut self.lanes {
+            let mut segments = pool.list();
+            lanes.control.drain_to(pool, usize::MAX, &mut segments);
+            self.queue.append_all(pool, &mut segments);
+            pool.recycle(Batch::new(segments));
+        }
+    }
+
     /// Drops everything that is not in flight.
     pub fn discard(&mut self, pool: &mut Pool) {
         self.queue.discard(pool);

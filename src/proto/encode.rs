@@ -84,7 +84,12 @@ pub fn no_responders(out: &mut Vec<u8>, reply: &[u8], sid: &[u8], subject: &[u8]
 
 /// Appends `-ERR 'text'` and a line end.
 pub fn error(out: &mut Vec<u8>, text: ErrorText) {
-    for part in ["-ERR '", text.as_str(), "'\r\n"] {
+    error_text(out, text.as_str());
+}
+
+/// Appends `-ERR 'text'` and a line end, with a text that names something.
+pub fn error_text(out: &mut Vec<u8>, text: &str) {
+    for part in ["-ERR '", text, "'\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
 }

@@ -12,3 +12,4 @@ pub mod headers;
 pub mod info;
 mod line;
 pub mod route;
+pub mod route_info;

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use crate::account::Accounts;
 use crate::outbound::{Link, LinkTable, OutboundLimits, Pool, Queue, SHARE_BYTES_MIN};
 use crate::proto::encode::MsgHead;
-use crate::proto::route::{self, RoutedHead};
+use crate::proto::route::RoutedHead;
+use crate::subject;
 use crate::sublist::{Member, Owner, Subscription};
 
 use super::{Delivered, Elsewhere, Message, Origin, Place, Reach, Router, is_named, queue_group};
@@ -78,8 +79,8 @@ impl Router {
         }
         let elsewhere = &self.elsewhere;
         let route = |place: &Place| matches!(place, Place::Route(_));
-        let remote = elsewhere.shards != 0
-            || elsewhere.groups.iter().any(|(place, _)| !route(place));
+        let remote =
+            elsewhere.shards != 0 || elsewhere.groups.iter().any(|(place, _)| !route(place));
         let routes = if elsewhere.routes.is_empty()
             && !elsewhere.groups.iter().any(|(place, _)| route(place))
         {
@@ -136,7 +137,8 @@ impl Router {
 
     /// Who else could serve a queue group.
     fn other_place(&mut self, message: &Message<'_>, group: &[u8]) -> Option<Place> {
-        let may_leave = message.origin.may_leave() || matches!(message.origin, Origin::Route { .. });
+        let may_leave =
+            message.origin.may_leave() || matches!(message.origin, Origin::Route { .. });
         let matches = self.sublists[message.account.index()].matches(message.subject);
         let group = matches.queues.iter().find(|queue| *queue.name == *group)?;
         let subscriptions = &self.subscriptions;
@@ -199,6 +201,7 @@ impl Hand<'_> {
     fn may_take(&self, member: Member, group: &[u8], origin: &Origin<'_>) -> bool {
         let Some(owner) = self.owner(member) else { return false };
         match (*origin, owner) {
+            (_, Owner::Client(index)) if origin.excludes(index) => false,
             (Origin::Client { .. } | Origin::Internal, _) => true,
             (Origin::Route { .. }, Owner::Client(_) | Owner::Internal(_) | Owner::Shard(_)) => true,
             (Origin::Shard { groups, .. }, Owner::Client(_) | Owner::Internal(_)) => {
@@ -304,12 +307,18 @@ impl Hand<'_> {
 /// Appends the message, as its recipient understands it, to the recipient's queue.
 fn write_to_client(link: &mut Link, pool: &mut Pool, sid: &[u8], message: &Message<'_>) {
     let (header_len, from) = headers_for(link, message);
-    let (subject, reply) = route::delivered_as(message.subject, message.reply);
+    let (subject, reply) = subject::delivered_as(message.subject, message.reply);
     let size = size_of_body(&message.body[from as usize..]);
     let head = MsgHead { subject, sid, reply, header_len, size };
     link.out_msgs += 1;
     link.out_bytes += u64::from(size);
-    write(&mut link.queue, pool, (head.len_max(), |out: &mut Vec<u8>| head.encode(out)), from, message);
+    write(
+        &mut link.queue,
+        pool,
+        (head.len_max(), |out: &mut Vec<u8>| head.encode(out)),
+        from,
+        message,
+    );
 }
 
 /// What stands in the line to a server beside the message itself.
@@ -322,16 +331,17 @@ struct Names<'a, I> {
 fn write_to_route<'a, I: Iterator<Item = &'a [u8]> + Clone>(
     links: &mut LinkTable,
     index: u32,
-    message: &Message<'_>,
-    names: &Names<'_, I>,
+    message: &Message<'a>,
+    names: &Names<'a, I>,
     (limits, reach): (&OutboundLimits, &mut Reach),
 ) -> bool {
     let Some((link, pool)) = links.writer(index) else { return false };
     note_route(link, index, message.account, limits, reach);
     let (header_len, from) = headers_for(link, message);
     let size = size_of_body(&message.body[from as usize..]);
+    let account = names.accounts.name(message.account).as_bytes();
     let head = RoutedHead {
-        account: link.names_accounts.then(|| names.accounts.name(message.account).as_bytes()),
+        account: link.names_accounts.then_some(account),
         subject: message.subject,
         reply: message.reply,
         queues: names.groups.clone(),

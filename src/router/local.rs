@@ -69,10 +69,8 @@ impl LocalInterest {
         let hash = self.hasher.hash_one(want);
         let hasher = &self.hasher;
         let rehash = |entry: &Entry| hasher.hash_one(entry.want());
-        let mut entry = self
-            .table
-            .entry(hash, |entry| entry.want() == want, rehash)
-            .or_insert_with(|| Entry {
+        let mut entry =
+            self.table.entry(hash, |entry| entry.want() == want, rehash).or_insert_with(|| Entry {
                 account: want.account,
                 subject: want.subject.into(),
                 queue: want.queue.map(Into::into),

@@ -232,6 +232,9 @@ pub struct Router {
     accounts: Arc<Accounts>,
     /// All subscriptions; the sublists' members are slots of this.
     pub subscriptions: Slab<Subscription>,
+    /// Subscriptions of others than clients and the server itself, by what they want.
+    foreign: HashTable<u32>,
+    hasher: FixedState,
     /// How much may wait for a client.
     pub limits: OutboundLimits,
     /// How much may wait for a route.

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use crate::outbound::{BLOCK_BYTES, Closing, LinkTable, SHARE_BYTES_MIN};
 use crate::ids::AccountId;
+use crate::outbound::{BLOCK_BYTES, Closing, LinkTable, SHARE_BYTES_MIN};
 use crate::proto::encode::MsgHead;
-use crate::proto::route::{self, RoutedHead};
+use crate::proto::route::RoutedHead;
 use crate::session::{Group, Line, Recipient};
+use crate::subject;
 use crate::sublist::Owner;
 
 use super::Router;
@@ -113,7 +114,7 @@ impl Router {
                 RoutedHead { account, subject, reply, queues, header_len: None, size }
                     .encode(&mut line.heads);
             } else {
-                let (subject, reply) = route::delivered_as(lead.subject, lead.reply);
+                let (subject, reply) = subject::delivered_as(lead.subject, lead.reply);
                 MsgHead { subject, sid, reply, header_len: 0, size }.encode(&mut line.heads);
             }
             let members = from..from + chunk.len();
@@ -210,8 +211,7 @@ impl Router {
             encode(bytes);
         }
         for recipient in to {
-            delivered +=
-                self.give_run(links, *recipient, (line, run.count), &block, Some(&block));
+            delivered += self.give_run(links, *recipient, (line, run.count), &block, Some(&block));
         }
         links.pool.recycle_shared(block);
         delivered

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ring::Time;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::account::Accounts;
 use crate::close::CloseReason;
 use crate::config::{self, ChangedOption, Loaded, Options};
 use crate::engine::Control as Say;
@@ -27,6 +28,7 @@ use super::shards::Shards;
 pub(super) struct Control {
     loaded: RefCell<Loaded>,
     identity: Identity,
+    accounts: Shared<Accounts>,
     shards: RefCell<Shards>,
     files: Files,
     facts: Shared<ServerFacts>,
@@ -67,7 +69,13 @@ enum Next {
 }
 
 impl Control {
-    pub(super) fn new(loaded: Loaded, identity: Identity, shards: Shards, files: Files) -> Self {
+    pub(super) fn new(
+        loaded: Loaded,
+        identity: Identity,
+        accounts: Arc<Accounts>,
+        shards: Shards,
+        files: Files,
+    ) -> Self {
         let now = wall_clock();
         let facts = ServerFacts {
             start: now,
@@ -77,6 +85,7 @@ impl Control {
         Self {
             loaded: RefCell::new(loaded),
             identity,
+            accounts: RefCell::new(accounts),
             shards: RefCell::new(shards),
             files,
             facts: RefCell::new(Arc::new(facts)),
@@ -184,8 +193,12 @@ impl Control {
     }
 
     fn tell_options(&self, recheck: bool, announce: bool) {
-        let engine =
-            facts::engine(&self.loaded.borrow().options, &self.identity, self.lame_duck.get());
+        let engine = facts::engine(
+            &self.loaded.borrow().options,
+            &self.identity,
+            &self.accounts.borrow(),
+            self.lame_duck.get(),
+        );
         let options = Arc::new(engine);
         self.shards.borrow().tell_all(|| Say::Options {
             options: Arc::clone(&options),
@@ -208,6 +221,8 @@ impl Control {
             tracing::info!("{line}");
         }
         let loaded = self.loaded.borrow();
+        let accounts = facts::accounts(&loaded.options, Some(&self.accounts.borrow()));
+        *self.accounts.borrow_mut() = Arc::new(accounts);
         logging.reconfigure(super::log_options(&loaded.options));
         if (changed(ChangedOption::PidFile) || changed(ChangedOption::PortsFileDir))
             && let Err(error) = self.files.write(&loaded.options)

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::account::{self, Accounts};
 use crate::auth::{AuthConfig, AuthMethod, Authenticator, User};
-use crate::config::{Loaded, Options};
-use crate::engine::{ClientLimits, EngineOptions, TraceOptions};
+use crate::config::{ClusterOptions, Loaded, Options};
+use crate::engine::{ClientLimits, EngineOptions, RouteOptions, TraceOptions};
+use crate::ids::AccountId;
 use crate::outbound::OutboundLimits;
 use crate::proto::info::{COMPATIBLE_VERSION, InfoTemplate, LANGUAGE, OWN_VERSION, ServerInfo};
 use crate::report::ServerFacts;
@@ -31,7 +33,7 @@ impl Identity {
             host,
             port,
             headers: !options.no_header_support,
-            auth_required: authenticator(options).connect_required(),
+            auth_required: authenticator(options, &accounts(options, None)).connect_required(),
             max_payload: options.max_payload,
             lame_duck,
             ..self.info.clone()
@@ -46,33 +48,58 @@ fn advertised(options: &Options) -> (String, u16) {
     }
 }
 
+/// The accounts under these options; those that were there before keep their numbers.
+pub(super) fn accounts(options: &Options, before: Option<&Accounts>) -> Accounts {
+    let mut accounts = before.map_or_else(|| Accounts::new(&options.system_account), Clone::clone);
+    for account in &options.accounts {
+        accounts.add(&account.name, account.jetstream);
+    }
+    // Without accounts of their own, all clients may use what JetStream the cluster has.
+    let only_global = options.accounts.iter().all(|account| account.name == options.system_account);
+    let named = options.accounts.iter().any(|account| account.name == account::GLOBAL);
+    if only_global && !named {
+        accounts.add(account::GLOBAL, true);
+    }
+    accounts
+}
+
 /// Who may log in.
-pub(super) fn authenticator(options: &Options) -> Authenticator {
+pub(super) fn authenticator(options: &Options, accounts: &Accounts) -> Authenticator {
     let authorization = &options.authorization;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let method = if !authorization.users.is_empty() {
-        let user = |user: &crate::config::User| User {
+    let users: Vec<User> = options
+        .users()
+        .map(|(account, user)| User {
             name: user.user.clone(),
             password: user.password.clone(),
-        };
-        AuthMethod::Users(authorization.users.iter().map(user).collect())
+            account: accounts.find(account.as_bytes()).unwrap_or_default(),
+        })
+        .collect();
+    let method = if !users.is_empty() {
+        AuthMethod::Users(users)
     } else if authorization.token.is_some() {
         AuthMethod::Token(text(&authorization.token))
     } else if authorization.user.is_some() {
         let (name, password) = (text(&authorization.user), text(&authorization.password));
-        AuthMethod::User(User { name, password })
+        AuthMethod::User(User { name, password, account: AccountId::GLOBAL })
     } else {
         AuthMethod::None
     };
     Authenticator::new(AuthConfig {
         method,
         no_auth_user: options.no_auth_user.clone(),
+        lets_anonymous_in: options.lets_anonymous_in(),
         timeout: authorization.timeout,
     })
 }
 
 /// A shard's share of the options.
-pub(super) fn engine(options: &Options, identity: &Identity, lame_duck: bool) -> EngineOptions {
+pub(super) fn engine(
+    options: &Options,
+    identity: &Identity,
+    accounts: &Arc<Accounts>,
+    lame_duck: bool,
+) -> EngineOptions {
     let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     EngineOptions {
@@ -90,7 +117,7 @@ pub(super) fn engine(options: &Options, identity: &Identity, lame_duck: bool) ->
         max_pending_total: bytes(options.max_pending_total),
         ping_interval: options.ping_interval,
         ping_max: options.ping_max,
-        auth: Arc::new(authenticator(options)),
+        auth: Arc::new(authenticator(options, accounts)),
         auth_timeout: options.authorization.timeout,
         headers: !options.no_header_support,
         info: InfoTemplate::new(&identity.server_info(options, lame_duck)),
@@ -101,6 +128,25 @@ pub(super) fn engine(options: &Options, identity: &Identity, lame_duck: bool) ->
             headers_only: options.trace_headers,
         }),
         sublist_cache: !options.disable_sublist_cache,
+        accounts: Arc::clone(accounts),
+        routes: routes(options),
+    }
+}
+
+/// A shard's share of the cluster's options.
+fn routes(options: &Options) -> RouteOptions {
+    let none = ClusterOptions::default();
+    let cluster = options.cluster.as_ref().unwrap_or(&none);
+    RouteOptions {
+        enabled: options.cluster.as_ref().is_some_and(|cluster| cluster.port.is_some()),
+        outbound: OutboundLimits {
+            max_pending: usize::try_from(cluster.max_pending).unwrap_or(usize::MAX),
+            write_deadline: cluster.write_deadline,
+        },
+        auth_timeout: cluster.authorization.as_ref().map(|_| cluster.auth_timeout),
+        ping_interval: cluster.ping_interval,
+        ping_max: cluster.ping_max,
+        tls: None,
     }
 }
 

@@ -56,10 +56,11 @@ fn serve(mut loaded: Loaded, program: &str, logging: &Logging) -> Result<(), Str
     loaded.options.port = bound.port();
     tracing::info!("Listening for client connections on {}:{}", loaded.options.host, bound.port());
     let files = write_files(&loaded.options, program, bound, monitor.as_ref())?;
-    let shards = Shards::start(&loaded.options, &identity, listener)?;
+    let accounts = Arc::new(facts::accounts(&loaded.options, None));
+    let shards = Shards::start(&loaded.options, &identity, &accounts, listener)?;
     tracing::info!("Server is ready");
     tokio_uring::start(async {
-        let control = Rc::new(Control::new(loaded, identity, shards, files));
+        let control = Rc::new(Control::new(loaded, identity, accounts, shards, files));
         if let Some(socket) = monitor {
             control.set_monitor_port(socket.local_addr().map_or(0, |at| at.port()));
             let listener = tokio::net::TcpListener::from_std(socket);
@@ -106,7 +107,8 @@ fn announce(loaded: &Loaded, identity: &Identity) {
     if let (Some(file), Some(digest)) = (&loaded.config_file, &loaded.digest) {
         tracing::info!("Using configuration file: {} ({digest})", file.display());
     }
-    if facts::authenticator(&loaded.options).has_plaintext() {
+    let accounts = facts::accounts(&loaded.options, None);
+    if facts::authenticator(&loaded.options, &accounts).has_plaintext() {
         tracing::warn!("Plaintext passwords detected, use nkeys or bcrypt");
     }
     if loaded.options.max_payload > crate::limits::MAX_PAYLOAD_WARN {

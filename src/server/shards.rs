@@ -7,9 +7,10 @@ use std::thread::{self, JoinHandle};
 use ring::uring::{BusyPoll, Uring, UringOptions};
 use ring::{Doorbell, Ring, Socket};
 
+use crate::account::Accounts;
 use crate::config::{self, Options};
 use crate::engine::{Control, Engine, EngineOptions, Errand, Shared};
-use crate::mailbox::{self, Mailboxes};
+use crate::mailbox::{self, Door, Mailboxes};
 use crate::shard::Shard;
 
 use super::facts::{self, Identity};
@@ -60,13 +61,14 @@ impl Shards {
     pub(super) fn start(
         options: &Options,
         identity: &Identity,
+        accounts: &Arc<Accounts>,
         listener: Socket,
     ) -> Result<Self, String> {
         let count = shard_count(options.shards);
         let (boxes, controls) = mailbox::connect(count);
         let (errands, asked) = mpsc::sync_channel(HASHES_WAITING);
         let start = Arc::new(Start {
-            options: Arc::new(facts::engine(options, identity, false)),
+            options: Arc::new(facts::engine(options, identity, accounts, false)),
             shared: Arc::new(Shared::default()),
             errands,
             busy_poll: busy_poll(options.busy_poll),
@@ -147,7 +149,7 @@ fn run_shard(start: &Start, mut mail: Mailboxes<Control>, listener: Socket, shar
     let engine = Engine::new(options, shared, mail, start.errands.clone(), seed, now);
     let mut loop_ = Shard::new(ring, engine);
     if shard == 0 {
-        loop_.listen(listener, shards);
+        loop_.listen(listener, Door::Clients, shards);
     }
     if let Err(error) = loop_.run() {
         // Its clients are lost; better that all of them notice and go elsewhere.

@@ -5,10 +5,12 @@
 mod client;
 mod input;
 mod line;
+mod route;
 mod sids;
 
 pub use client::{About, Client, Hold, Phase, Pings};
 pub use input::{CARRIED_MAX, Filling, Input, Waiting};
 pub use line::Line;
 pub(crate) use line::{Group, Recipient};
+pub use route::{Registration, Route, RouteLane, RoutePhase, SubjectRule};
 pub use sids::Sids;

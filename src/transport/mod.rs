@@ -5,6 +5,9 @@
 mod level;
 mod mode;
 pub mod s2;
+mod stack;
 
 pub use level::{Level, level_for_rtt};
 pub use mode::{Mode, UnsupportedMode, negotiate};
+pub use s2::Progress;
+pub use stack::{RouteTls, Transport};

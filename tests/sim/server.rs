@@ -11,7 +11,7 @@ use ring::sim::{Node, RingId, SimOptions, SimRing, SimWorld, Simulation};
 use ring::{Doorbell, Ring};
 use ringmesh::auth::{AuthConfig, AuthMethod, Authenticator};
 use ringmesh::engine::{ClientLimits, Control, Engine, EngineOptions, Errand, Shared};
-use ringmesh::mailbox;
+use ringmesh::mailbox::{self, Door};
 use ringmesh::outbound::OutboundLimits;
 use ringmesh::proto::info::{InfoTemplate, ServerInfo};
 use ringmesh::report::{ConnectionReport, ReportRequest, ShardReport, Slots};
@@ -65,6 +65,7 @@ impl Config {
         let auth = AuthConfig {
             method: self.auth.clone(),
             no_auth_user: None,
+            lets_anonymous_in: false,
             timeout: self.auth_timeout,
         };
         EngineOptions {
@@ -90,6 +91,8 @@ impl Config {
             max_closed: 10_000,
             trace: None,
             sublist_cache: true,
+            accounts: Arc::default(),
+            routes: ringmesh::engine::RouteOptions::default(),
         }
     }
 }
@@ -141,7 +144,7 @@ impl Server {
             let engine = Engine::new(options, shared, mail, errand_sender.clone(), seed, now);
             let mut turning = Turning(Shard::new(ring, engine));
             if shard == 0 {
-                turning.0.listen(listener, config.shards);
+                turning.0.listen(listener, Door::Clients, config.shards);
             }
             sim.add(id, turning);
         }

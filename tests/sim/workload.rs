@@ -104,7 +104,11 @@ fn configure(kind: Kind, seed: u64, rng: &mut Rng) -> Config {
         window: *pick(rng, &[4 << 10, 64 << 10, 256 << 10]),
         ..SimOptions::default()
     };
-    let user = |password: &str| User { name: "sim".to_owned(), password: password.to_owned() };
+    let user = |password: &str| User {
+        name: "sim".to_owned(),
+        password: password.to_owned(),
+        account: ringmesh::ids::AccountId::GLOBAL,
+    };
     let auth = match rng.below(4) {
         0 => AuthMethod::User(user(PASSWORD)),
         1 => AuthMethod::User(user(&bcrypt::hash(PASSWORD, 4).unwrap())),

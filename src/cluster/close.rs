@@ -1,0 +1,225 @@
+//! How a connection leaves the mesh, and what is dialled again.
+
+use std::time::Duration;
+
+use ring::Time;
+
+use crate::close::CloseReason;
+use crate::ids::ConnId;
+
+use super::conn::{Conn, Role, Stage};
+use super::event::{Action, Lane};
+use super::mesh::{Mesh, Turn};
+use super::target::{
+    Endpoint, MEMORY, Origin, REDIAL_DELAY, REDIAL_JITTER, REPAIR_DELAY, Want, doubled, jitter,
+};
+
+/// What the end of a connection means for the next dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// It broke, or the peer ended it.
+    Lost,
+    /// This server refused it, in the handshake or later.
+    Refused,
+    /// Another connection takes its place.
+    Replaced { by: ConnId },
+    /// The configuration does not want it any more, or wants it otherwise.
+    Reconfigured,
+}
+
+impl Mesh {
+    /// Ends a connection from this side.
+    pub(super) fn end(
+        &mut self,
+        id: ConnId,
+        reason: CloseReason,
+        error: Option<String>,
+        gone: Gone,
+        turn: &mut Turn<'_>,
+    ) {
+        if self.conns.contains_key(&id) {
+            turn.close(id, reason, error);
+            self.remove(id, reason, gone, turn);
+        }
+    }
+
+    pub(super) fn handle_closed(&mut self, id: ConnId, reason: CloseReason, turn: &mut Turn<'_>) {
+        self.remove(id, reason, Gone::Lost, turn);
+    }
+
+    /// An `-ERR` ends a connection. Those about accounts say that dialling again is of no use.
+    pub(super) fn handle_refused(&mut self, id: ConnId, text: &str, turn: &mut Turn<'_>) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        tracing::error!("{} - rid:{} - Route Error {text}", conn.peer, conn.rid);
+        let account = conn.want().and_then(|want| want.account.clone());
+        let is_about_account = ACCOUNT_ERRORS.iter().any(|about| text.contains(about));
+        if let Some(account) = account.filter(|_| is_about_account) {
+            let remote = conn.remote_id.clone();
+            if let Some(remote) = self.remotes.get_mut(&remote) {
+                remote.refused.insert(account);
+            }
+        }
+        self.end(id, CloseReason::ParseError, None, Gone::Lost, turn);
+    }
+
+    fn remove(&mut self, id: ConnId, reason: CloseReason, gone: Gone, turn: &mut Turn<'_>) {
+        let Some(conn) = self.conns.remove(&id) else { return };
+        let remote = self.remotes.get(&conn.remote_id).map(|remote| remote.name.as_str());
+        tracing::info!(
+            "{} - rid:{} - Router connection closed: {reason} - Remote: {}",
+            conn.peer,
+            conn.rid,
+            remote.unwrap_or_default()
+        );
+        match (&conn.stage, &conn.lane) {
+            (Stage::Registered { since }, Some(lane)) => {
+                let lived = turn.now.since(*since);
+                self.leave_place(id, &conn, lane, gone, turn);
+                self.redial(&conn, gone, lived, turn);
+            }
+            (
+                Stage::AwaitConnect
+                | Stage::AwaitVerdict(_)
+                | Stage::AwaitInfo
+                | Stage::Registered { .. },
+                _,
+            ) => self.handshake_ended(id, &conn, reason, gone, turn),
+        }
+    }
+
+    fn leave_place(
+        &mut self,
+        id: ConnId,
+        conn: &Conn,
+        lane: &Lane,
+        gone: Gone,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(remote) = self.remotes.get_mut(&conn.remote_id) else { return };
+        if remote.at(lane) == Some(id) {
+            let heir = if let Gone::Replaced { by } = gone { Some(by) } else { None };
+            remote.set(lane, heir);
+        }
+        if remote.first_pooled().is_none() {
+            let urls = std::mem::take(&mut remote.client_urls);
+            if self.urls.remove(&urls) {
+                turn.out.push(Action::ClientUrls(self.urls.list()));
+            }
+        }
+    }
+
+    /// Sees to it that what a lost connection carried is carried again.
+    fn redial(&mut self, conn: &Conn, gone: Gone, lived: Duration, turn: &mut Turn<'_>) {
+        let Some(remote) = self.remotes.get_mut(&conn.remote_id) else { return };
+        let has_conns = remote.conns().next().is_some();
+        let delay = jitter(&mut self.rng, REDIAL_JITTER);
+        let delay = match gone {
+            Gone::Replaced { .. } => return self.expect_repair(&conn.remote_id, turn.now),
+            Gone::Reconfigured => None,
+            Gone::Lost | Gone::Refused if !conn.solicited => None,
+            // Who closes at once may do so again: that is no time to hurry.
+            Gone::Lost | Gone::Refused if conn.configured || lived < REDIAL_DELAY => {
+                Some(REDIAL_DELAY + delay)
+            }
+            Gone::Lost | Gone::Refused => Some(delay),
+        };
+        if !has_conns {
+            return self.remote_left(&conn.remote_id, delay, turn);
+        }
+        if let Some(delay) = delay {
+            self.ensure(&conn.remote_id.clone(), turn.now + delay);
+        }
+        self.expect_repair(&conn.remote_id, turn.now);
+    }
+
+    /// Forgets a server, but not how to find it.
+    fn remote_left(&mut self, id: &str, delay: Option<Duration>, turn: &mut Turn<'_>) {
+        let Some(remote) = self.remotes.remove(id) else { return };
+        turn.out.push(Action::RemoteLeft { id: id.to_owned() });
+        let repair = REPAIR_DELAY + jitter(&mut self.rng, REPAIR_DELAY);
+        let mut wanted: Vec<(Endpoint, Time)> = Vec::new();
+        let mut left = Vec::new();
+        for (endpoint, target) in &mut self.targets {
+            if target.remote.as_deref() != Some(id) {
+                continue;
+            }
+            // Others who lost it, too, remember it themselves.
+            target.gossip_mode = GOSSIP_DISABLED;
+            match target.origin {
+                Origin::Configured | Origin::Name(_) => {
+                    target.gossip_mode = 0;
+                    let delay = delay.unwrap_or(REDIAL_DELAY).max(REDIAL_DELAY);
+                    wanted.push((endpoint.clone(), turn.now + delay));
+                }
+                Origin::Gossiped if remote.is_lame => left.push(endpoint.clone()),
+                Origin::Gossiped => {
+                    target.forget_at = turn.now + MEMORY;
+                    wanted.push((endpoint.clone(), turn.now + delay.unwrap_or(repair)));
+                }
+            }
+        }
+        for endpoint in left {
+            self.drop_target(&endpoint);
+        }
+        for (endpoint, until) in wanted {
+            self.name_changed(&endpoint, turn.now);
+            self.schedule(Want { endpoint, account: None }, until);
+        }
+    }
+
+    /// What was dialled and did not become a route is tried again later, or given up.
+    fn handshake_ended(
+        &mut self,
+        id: ConnId,
+        conn: &Conn,
+        reason: CloseReason,
+        gone: Gone,
+        turn: &mut Turn<'_>,
+    ) {
+        let Role::Solicitor { want, .. } = &conn.role else { return };
+        let is_ours = self.attempts.get(want).is_some_and(|attempt| attempt.is_for(id));
+        if !is_ours {
+            return;
+        }
+        self.attempts.remove(want);
+        // Where there is no place for it, or no sense in it, another one would fare no better.
+        let is_settled = gone == Gone::Refused
+            && (reason == CloseReason::DuplicateRoute || reason == CloseReason::ProtocolViolation);
+        if is_settled || gone == Gone::Reconfigured {
+            return self.expect_repair(&conn.remote_id, turn.now);
+        }
+        self.attempt_failed(want.clone(), turn.now);
+    }
+
+    /// Gives whoever is expected to dial time to do so, and then dials what is missing.
+    pub(super) fn expect_repair(&mut self, id: &str, now: Time) {
+        let Some(remote) = self.remotes.get_mut(id) else { return };
+        if remote.is_whole(&self.options.accounts) {
+            remote.repair_at = None;
+            remote.repairs = 0;
+            return;
+        }
+        let delay = doubled(REPAIR_DELAY, remote.repairs);
+        remote.repair_at = Some(now + delay + jitter(&mut self.rng, delay));
+    }
+
+    pub(super) fn expire_repairs(&mut self, turn: &mut Turn<'_>) {
+        let is_due = |at: Option<Time>| at.is_some_and(|at| at <= turn.now);
+        let due = self.remotes.iter().filter(|(_, remote)| is_due(remote.repair_at));
+        let due: Vec<_> = due.map(|(id, _)| id.clone()).collect();
+        for id in due {
+            if let Some(remote) = self.remotes.get_mut(&id) {
+                remote.repairs = remote.repairs.saturating_add(1);
+            }
+            self.ensure(&id, turn.now);
+            self.expect_repair(&id, turn.now);
+        }
+    }
+}
+
+/// What a peer says that takes no connection for an account.
+const ACCOUNT_ERRORS: [&str; 3] =
+    ["No route for account", "Unable to lookup account", "Not possible to have a dedicated route"];
+
+/// The gossip mode of a connection that is no news to others.
+pub(super) const GOSSIP_DISABLED: i64 = 1;

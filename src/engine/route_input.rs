@@ -1,0 +1,327 @@
+//! What other servers send, carried out.
+
+use std::sync::Arc;
+
+use crate::close::{CloseReason, ErrorText};
+use crate::ids::AccountId;
+use crate::proto::encode;
+use crate::proto::route::{self, Interest, RouteError, RouteOp, Routed, Step};
+use crate::router::run::Lead;
+use crate::router::{Message, Origin, Place, Want, names};
+use crate::session::{Input, Line, Route, RoutePhase};
+use crate::subject;
+use crate::sublist::Owner;
+use crate::transport::Progress;
+
+use super::input::{Frame, Speaker};
+use super::routes::RouteEvent;
+use super::{End, Engine, Notice};
+
+/// Control lines up to this length are compared with the next one.
+const LINE_COMPARED_MAX: usize = 512;
+/// Bytes that may wait behind what the control plane judges.
+const WAITING_MAX: usize = 256 << 10;
+
+impl From<RouteError> for End {
+    fn from(error: RouteError) -> Self {
+        Self { reason: error.close_reason(), error: error.error() }
+    }
+}
+
+impl Engine {
+    /// Bytes came in over a route.
+    pub(super) fn received_by_route(&mut self, index: u32, bytes: &[u8]) {
+        let Some(mut route) = self.routes.remove(&index) else { return };
+        route.heard_at = self.now;
+        let transport = self.links.at_mut(index).and_then(|link| link.transport.take());
+        let Some(mut transport) = transport else {
+            let consumed = self.received_plain(index, &mut route, bytes);
+            return self.finish_route_turn(index, route, consumed);
+        };
+        let mut plain = std::mem::take(&mut self.plain);
+        let mut wire = bytes;
+        let consumed = loop {
+            plain.clear();
+            let Ok(progress) = transport.open(wire, &mut plain) else {
+                break Err(End { reason: transport.failure(), error: None });
+            };
+            let consumed = self.received_plain(index, &mut route, &plain);
+            if consumed.is_err() || progress == Progress::Done {
+                break consumed;
+            }
+            wire = &[];
+        };
+        self.plain = plain;
+        if let Some((link, pool)) = self.links.with_pool(index) {
+            if transport.wants_write() {
+                let mut block = pool.block(0);
+                transport.take_wire(&mut block);
+                link.queue.append_block(pool, block);
+                self.links.touch(index);
+            }
+            if let Some(link) = self.links.at_mut(index) {
+                link.transport = Some(transport);
+            }
+        }
+        self.finish_route_turn(index, route, consumed);
+    }
+
+    fn finish_route_turn(&mut self, index: u32, route: Box<Route>, consumed: Result<(), End>) {
+        let waits = route.waits && route.input.waiting() > WAITING_MAX;
+        self.finish_route(index, route, consumed);
+        let token = self.links.token(index);
+        if waits
+            && let Some(link) = self.links.at_mut(index)
+            && link.receiving
+            && !link.cancelling
+        {
+            link.cancelling = true;
+            self.ops.push((token, ring::Op::CancelReceive { socket: link.socket }));
+        }
+    }
+
+    fn received_plain(&mut self, index: u32, route: &mut Route, bytes: &[u8]) -> Result<(), End> {
+        if route.waits {
+            route.input.keep(bytes);
+            return Ok(());
+        }
+        self.begin_publisher();
+        self.consume_received(index, route, bytes)
+    }
+
+    fn on_route_op(&mut self, index: u32, route: &mut Route, op: &RouteOp<'_>) -> Result<(), End> {
+        if route.phase == RoutePhase::Greeted && !matches!(op, RouteOp::Connect(_)) {
+            return Err(CloseReason::AuthenticationFailure.into());
+        }
+        match *op {
+            RouteOp::Connect(json) if route.phase == RoutePhase::Greeted => {
+                route.phase = RoutePhase::Introduced;
+                route.waits = true;
+                let (conn, json) = (self.conn(index), json.to_vec());
+                self.notify(Notice::Route(RouteEvent::Connect { conn, json }));
+            }
+            RouteOp::Info(json) => {
+                route.waits = true;
+                let (conn, json) = (self.conn(index), json.to_vec());
+                self.notify(Notice::Route(RouteEvent::Info { conn, json }));
+            }
+            RouteOp::Ping => self.say(index, encode::PONG),
+            RouteOp::Pong => self.on_route_pong(index, route),
+            RouteOp::Err(text) => {
+                let text = String::from_utf8_lossy(text).into_owned();
+                let conn = self.conn(index);
+                self.notify(Notice::Route(RouteEvent::Refused { conn, text }));
+                return Err(End { reason: CloseReason::ParseError, error: None });
+            }
+            RouteOp::Interest(interest) => self.on_remote_interest(index, route, &interest),
+            RouteOp::Connect(_) | RouteOp::Ok | RouteOp::Ignored | RouteOp::Message(_) => {}
+        }
+        Ok(())
+    }
+
+    fn on_route_pong(&mut self, index: u32, route: &mut Route) {
+        route.pings_outstanding = 0;
+        if route.pinged_at > ring::Time::ZERO {
+            route.rtt = self.now - route.pinged_at;
+            if let Some(link) = self.links.at_mut(index)
+                && let Some(transport) = &mut link.transport
+            {
+                transport.set_rtt(route.rtt);
+            }
+        }
+        if std::mem::take(&mut route.probes) {
+            let (conn, rtt) = (self.conn(index), route.rtt);
+            self.notify(Notice::Route(RouteEvent::Pong { conn, rtt }));
+        }
+    }
+
+    fn account_of(&self, route: &Route, named: Option<&[u8]>) -> Option<AccountId> {
+        match named {
+            Some(name) => self.options.accounts.find(name),
+            None => route.account,
+        }
+    }
+
+    fn on_remote_interest(&mut self, index: u32, route: &mut Route, interest: &Interest<'_>) {
+        route.active_at = self.now;
+        let Some(registration) = &route.registration else { return };
+        // An account that is not known here has no clients here either.
+        let Some(account) = self.account_of(route, interest.account) else { return };
+        if !subject::is_valid_filter(interest.subject) {
+            return self.say_error(index, ErrorText::InvalidSubscription);
+        }
+        if !registration.export.permits(interest.subject) {
+            return;
+        }
+        let want = Want { account, subject: interest.subject, queue: interest.queue };
+        let now = match (interest.add, interest.queue) {
+            (false, _) => 0,
+            (true, None) => 1,
+            (true, Some(_)) => interest.weight,
+        };
+        let before = self.router.set_interest(Owner::Route(index), want, now);
+        self.announce_for_routes(want, now.cast_signed().wrapping_sub(before.cast_signed()));
+    }
+
+    fn on_routed(
+        &mut self,
+        index: u32,
+        route: &mut Route,
+        routed: &Routed<'_>,
+        body: &[u8],
+        block: Option<&Arc<Vec<u8>>>,
+    ) -> Result<(), End> {
+        if !route::payload_end(&body[routed.size as usize..])? {
+            return Err(RouteError::UnknownOperation.into());
+        }
+        route.active_at = self.now;
+        route.in_msgs += 1;
+        route.in_bytes += u64::from(routed.size);
+        self.counters.in_msgs += 1;
+        self.counters.in_bytes += u64::from(routed.size);
+        if route.phase != RoutePhase::Registered {
+            return Ok(());
+        }
+        let Some(account) = self.account_of(route, routed.account) else { return Ok(()) };
+        let message = Message {
+            account,
+            subject: routed.subject,
+            reply: routed.reply,
+            header_len: routed.header_len.filter(|len| *len > 0),
+            body,
+            block,
+            origin: Origin::Route { groups: routed.queues.raw() },
+        };
+        self.deliver_routed(index, &message);
+        Ok(())
+    }
+
+    fn deliver_routed(&mut self, index: u32, message: &Message<'_>) {
+        let delivery = self.router.deliver(&mut self.links, message);
+        self.counters.routed_msgs += 1;
+        self.count_out(delivery, message.body.len() - 2);
+        self.hand_over_inbox();
+        let Origin::Route { groups } = message.origin else { return };
+        if delivery.remote {
+            self.post_to_shards(self.links.token(index), message);
+        }
+        for group in names(groups) {
+            if !self.router.elsewhere.served.iter().any(|name| **name == *group) {
+                match self.router.bounce(&mut self.links, message, group) {
+                    Some(Place::Shard(_) | Place::ShardRoutes(_) | Place::Route(_)) | None => {}
+                }
+            }
+        }
+        while let Some(id) = self.router.exhausted.pop() {
+            self.end_exhausted(None, id);
+        }
+    }
+
+    /// A plain message's line is kept, in case the next one has the same.
+    fn remember_routed(&self, route: &mut Route, routed: &Routed<'_>, line: &[u8]) {
+        let plain = routed.header_len.is_none()
+            && !routed.has_queue_list
+            && self.options.trace.is_none()
+            && line.len() <= LINE_COMPARED_MAX;
+        let account = self.account_of(route, routed.account).filter(|_| plain);
+        let Some(account) = account else {
+            if let Some(line) = &mut route.line {
+                line.forget();
+            }
+            return;
+        };
+        let kept = route.line.get_or_insert_default();
+        if !kept.is(line) {
+            kept.remember(line, routed.size, account);
+        }
+    }
+}
+
+impl Speaker for Route {
+    fn input(&mut self) -> &mut Input {
+        &mut self.input
+    }
+
+    fn is_held(&self) -> bool {
+        self.waits
+    }
+
+    fn frame(&self, _engine: &Engine, bytes: &[u8]) -> Frame {
+        match route::next(bytes, self.names_accounts()) {
+            Step::Incomplete => Frame::Incomplete,
+            Step::Op { op: RouteOp::Message(routed), line_len } => {
+                Frame::Message { len: line_len + routed.size as usize + 2 }
+            }
+            Step::Op { .. } | Step::Failed(_) => Frame::Other,
+        }
+    }
+
+    fn consume_run(&mut self, engine: &mut Engine, _index: u32, bytes: &[u8]) -> usize {
+        if self.phase != RoutePhase::Registered {
+            return 0;
+        }
+        let Some(mut line) = self.line.take_if(|line| line.is_set()) else { return 0 };
+        let (account, names) = (line.account, self.names_accounts());
+        let run = engine.deliver_run(&mut line, bytes, |bytes| match route::next(bytes, names) {
+            Step::Op { op: RouteOp::Message(routed), .. } => Some(Lead {
+                account,
+                subject: routed.subject,
+                reply: routed.reply,
+                except: None,
+                routed: true,
+            }),
+            Step::Op { .. } | Step::Incomplete | Step::Failed(_) => None,
+        });
+        let size = u64::from(line.size);
+        self.line = Some::<Box<Line>>(line);
+        let Some((count, stride, _)) = run else { return 0 };
+        self.active_at = engine.now;
+        self.in_msgs += count as u64;
+        self.in_bytes += count as u64 * size;
+        count * stride
+    }
+
+    fn consume_one(&mut self, engine: &mut Engine, index: u32, bytes: &[u8]) -> Result<usize, End> {
+        match route::next(bytes, self.names_accounts()) {
+            Step::Incomplete => Ok(0),
+            Step::Failed(_) if self.phase == RoutePhase::Greeted => {
+                Err(CloseReason::AuthenticationFailure.into())
+            }
+            Step::Failed(error) => Err(error.into()),
+            Step::Op { op: RouteOp::Message(routed), line_len } => {
+                if self.phase == RoutePhase::Greeted {
+                    return Err(CloseReason::AuthenticationFailure.into());
+                }
+                let (line, rest) = bytes.split_at(line_len);
+                let len = routed.size as usize + 2;
+                if rest.len() < len {
+                    return engine
+                        .await_payload(&mut self.input, line, rest, len)
+                        .map_err(End::from);
+                }
+                engine.remember_routed(self, &routed, line);
+                engine.on_routed(index, self, &routed, &rest[..len], None)?;
+                Ok(line_len + len)
+            }
+            Step::Op { op, line_len } => {
+                engine.on_route_op(index, self, &op)?;
+                Ok(line_len)
+            }
+        }
+    }
+
+    fn consume_filled(
+        &mut self,
+        engine: &mut Engine,
+        index: u32,
+        line: &[u8],
+        body: &Arc<Vec<u8>>,
+    ) -> Result<(), End> {
+        match route::next(line, self.names_accounts()) {
+            Step::Op { op: RouteOp::Message(routed), .. } => {
+                engine.on_routed(index, self, &routed, body, Some(body))
+            }
+            Step::Op { .. } | Step::Incomplete | Step::Failed(_) => Ok(()),
+        }
+    }
+}

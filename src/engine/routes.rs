@@ -1,0 +1,483 @@
+//! Connections to other servers: how they begin, what the control plane makes of them, how they end.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ring::{Errno, Op, Socket, Token};
+
+use crate::close::CloseReason;
+use crate::ids::ConnId;
+use crate::mailbox::Door;
+use crate::outbound::{Closing, Lanes, Link};
+use crate::proto::encode;
+use crate::proto::route::{encode_interest, interest_len_max};
+use crate::router::{Part, Want, is_news};
+use crate::session::{Registration, Route, RoutePhase};
+use crate::sublist::Owner;
+use crate::transport::{Mode, Transport};
+
+use super::timers::Timer;
+use super::{End, Engine, Notice};
+
+/// What the control plane tells a shard about its routes.
+pub enum RouteOrder {
+    /// Dial another server.
+    Dial {
+        /// The control plane's number for the dial.
+        dial: u64,
+        /// Whom to dial.
+        address: SocketAddr,
+        /// The name that the server's certificate must show, where TLS is used.
+        tls_name: Option<String>,
+    },
+    /// Send whole lines.
+    Send {
+        /// The connection.
+        token: Token,
+        /// The lines.
+        bytes: Vec<u8>,
+    },
+    /// From here on both directions are compressed.
+    Compress {
+        /// The connection.
+        token: Token,
+        /// How.
+        mode: Mode,
+        /// Round trips for `s2_auto`.
+        thresholds: Vec<Duration>,
+    },
+    /// Interest and messages may flow.
+    Register {
+        /// The connection.
+        token: Token,
+        /// What it is.
+        registration: Box<Registration>,
+    },
+    /// What came last is in order: parse on.
+    Continue {
+        /// The connection.
+        token: Token,
+        /// The control plane wants to know of the next PONG.
+        probes: bool,
+    },
+    /// End the connection.
+    Close {
+        /// The connection.
+        token: Token,
+        /// Why.
+        reason: CloseReason,
+        /// The text of the `-ERR` that goes before it.
+        error: Option<String>,
+    },
+}
+
+/// What a shard tells the control plane about its routes.
+#[derive(Debug)]
+pub enum RouteEvent {
+    /// Another server has dialled.
+    Accepted {
+        /// The connection.
+        conn: ConnId,
+        /// Its address.
+        peer: SocketAddr,
+    },
+    /// A dial has succeeded.
+    Dialed {
+        /// Which one.
+        dial: u64,
+        /// The connection.
+        conn: ConnId,
+        /// Its address.
+        peer: SocketAddr,
+    },
+    /// A dial has failed.
+    DialFailed {
+        /// Which one.
+        dial: u64,
+        /// Why.
+        error: String,
+    },
+    /// CONNECT came; the connection waits.
+    Connect {
+        /// The connection.
+        conn: ConnId,
+        /// What it says.
+        json: Vec<u8>,
+    },
+    /// INFO came; the connection waits.
+    Info {
+        /// The connection.
+        conn: ConnId,
+        /// What it says.
+        json: Vec<u8>,
+    },
+    /// The PONG came that was asked for.
+    Pong {
+        /// The connection.
+        conn: ConnId,
+        /// The round trip.
+        rtt: Duration,
+    },
+    /// The other server sent `-ERR` and is gone.
+    Refused {
+        /// The connection.
+        conn: ConnId,
+        /// What it said.
+        text: String,
+    },
+    /// The connection is ending.
+    Closed {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// A dial that is under way.
+pub(super) struct Dial {
+    id: u64,
+    address: SocketAddr,
+    tls_name: Option<String>,
+    /// It took too long: the control plane has been told that it failed.
+    given_up: bool,
+}
+
+/// Tokens from here on are dials; no link has such a slot.
+const DIALS: u32 = 1 << 31;
+/// A dial that takes longer has failed.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// The first PING comes this soon, and measures the round trip.
+const FIRST_PING: Duration = Duration::from_secs(1);
+
+impl Engine {
+    pub(super) fn conn(&self, index: u32) -> ConnId {
+        ConnId { shard: self.mail.shard, token: self.links.token(index) }
+    }
+
+    pub(super) fn notify(&self, notice: Notice) {
+        if let Some(tell) = &self.tell_control {
+            tell(notice);
+        }
+    }
+
+    /// Serves a connection to another server from now on.
+    pub(super) fn adopt_route(&mut self, socket: Socket, peer: SocketAddr, dial: Option<Dial>) {
+        if self.is_closed_to_newcomers(Door::Routes) {
+            self.ops.push((Token::new(u32::MAX, 1), Op::Close { socket }));
+            return;
+        }
+        let mut link = Link::new(socket, self.now, !peer.ip().is_loopback());
+        link.lanes = Some(Box::new(Lanes::default()));
+        link.names_accounts = true;
+        if let Some(tls) = &self.options.routes.tls {
+            let transport = match &dial {
+                Some(dial) => Transport::connect_tls(tls, dial.tls_name.as_deref(), peer.ip()),
+                None => Transport::accept_tls(tls),
+            };
+            link.transport = transport.map(Box::new).ok();
+            if link.transport.is_none() {
+                self.ops.push((Token::new(u32::MAX, 1), Op::Close { socket }));
+                return;
+            }
+        }
+        let token = self.links.insert(link);
+        let index = token.index as usize;
+        if self.clients.len() <= index {
+            self.clients.resize_with(index + 1, || None);
+        }
+        // Relaxed: numbers need only be distinct.
+        let rid = self.shared.next_cid.fetch_add(1, Ordering::Relaxed);
+        let phase = if dial.is_some() { RoutePhase::Introduced } else { RoutePhase::Greeted };
+        self.routes.insert(token.index, Box::new(Route::new(rid, peer, self.now, phase)));
+        self.counters.total_routes += 1;
+        tracing::info!("{peer} - rid:{rid} - Route connection created");
+        self.arm(token.index);
+        self.links.touch(token.index);
+        if dial.is_none()
+            && let Some(timeout) = self.options.routes.auth_timeout
+        {
+            self.timers.schedule(self.now + timeout, (token, Timer::Login));
+        }
+        let spread = FIRST_PING.mul_f64(self.random.f64() * 0.2);
+        self.timers.schedule(self.now + FIRST_PING + spread, (token, Timer::RoutePing));
+        let conn = self.conn(token.index);
+        self.notify(Notice::Route(match dial {
+            Some(dial) => RouteEvent::Dialed { dial: dial.id, conn, peer },
+            None => RouteEvent::Accepted { conn, peer },
+        }));
+    }
+
+    pub(super) fn on_route_order(&mut self, order: RouteOrder) {
+        match order {
+            RouteOrder::Dial { dial, address, tls_name } => self.dial(dial, address, tls_name),
+            RouteOrder::Send { token, bytes } => {
+                if self.links.is_live(token) {
+                    self.write(token.index, |out| out.extend_from_slice(&bytes));
+                }
+            }
+            RouteOrder::Compress { token, mode, thresholds } => {
+                self.compress(token, mode, &thresholds);
+            }
+            RouteOrder::Register { token, registration } => self.register(token, *registration),
+            RouteOrder::Continue { token, probes } => {
+                if let Some(route) = self.routes.get_mut(&token.index)
+                    && self.links.is_live(token)
+                {
+                    route.probes |= probes;
+                    self.resume_route(token.index);
+                }
+            }
+            RouteOrder::Close { token, reason, error } => {
+                if self.links.is_live(token) && self.routes.contains_key(&token.index) {
+                    if let Some(text) = error {
+                        self.write(token.index, |out| encode::error_text(out, &text));
+                    }
+                    self.close(token.index, End { reason, error: None });
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self, id: u64, address: SocketAddr, tls_name: Option<String>) {
+        let slot = self.dials.insert(Dial { id, address, tls_name, given_up: false });
+        let token = dial_token(slot, id);
+        self.ops.push((token, Op::Connect { address }));
+        self.timers.schedule(self.now + DIAL_TIMEOUT, (token, Timer::Dial));
+    }
+
+    /// A dial has had its time.
+    pub(super) fn dial_due(&mut self, token: Token) {
+        let slot = (token.index - DIALS) as usize;
+        if let Some(dial) = self.dials.get_mut(slot)
+            && dial_token(slot, dial.id) == token
+            && !dial.given_up
+        {
+            dial.given_up = true;
+            let error = format!("dial tcp {}: i/o timeout", dial.address);
+            let event = RouteEvent::DialFailed { dial: dial.id, error };
+            self.notify(Notice::Route(event));
+        }
+    }
+
+    pub(super) fn connected(&mut self, token: Token, outcome: Result<Socket, Errno>) {
+        let Some(dial) = self.dials.try_remove((token.index - DIALS) as usize) else { return };
+        match outcome {
+            Ok(socket) if dial.given_up => {
+                self.ops.push((Token::new(u32::MAX, 1), Op::Close { socket }));
+            }
+            Ok(socket) => {
+                let address = dial.address;
+                self.adopt_route(socket, address, Some(dial));
+            }
+            Err(_) if dial.given_up => {}
+            Err(error) => {
+                let error = format!("dial tcp {}: connect: {error}", dial.address);
+                self.notify(Notice::Route(RouteEvent::DialFailed { dial: dial.id, error }));
+            }
+        }
+    }
+
+    /// Both directions are compressed from here on: what was queued leaves as it is, what waits to be
+    /// parsed came compressed.
+    fn compress(&mut self, token: Token, mode: Mode, thresholds: &[Duration]) {
+        if !self.links.is_live(token) {
+            return;
+        }
+        let index = token.index;
+        let Some(mut route) = self.routes.remove(&index) else { return };
+        if let Some((link, pool)) = self.links.with_pool(index) {
+            link.release_control(pool);
+            let waiting = route.input.take();
+            let mut transport = link.transport.take().unwrap_or_default();
+            transport.compress(mode, thresholds, self.now - route.start);
+            let mut plain = Vec::new();
+            let opened = transport.open_rest(waiting.as_slice(), &mut plain);
+            link.transport = Some(transport);
+            route.input.keep(&plain);
+            self.routes.insert(index, route);
+            self.links.touch(index);
+            if opened.is_err() {
+                self.close(index, CloseReason::ReadError.into());
+            }
+        }
+    }
+
+    fn register(&mut self, token: Token, registration: Registration) {
+        if !self.links.is_live(token) {
+            return;
+        }
+        let index = token.index;
+        let Some(mut route) = self.routes.remove(&index) else { return };
+        route.phase = RoutePhase::Registered;
+        route.probes = registration.probes;
+        let headers = registration.headers;
+        route.registration = Some(Box::new(registration));
+        route.assign_accounts(&self.options.accounts);
+        if let Some(link) = self.links.at_mut(index) {
+            link.names_accounts = route.names_accounts();
+            link.headers = headers;
+            if let Some(transport) = &mut link.transport {
+                transport.is_trusted();
+            }
+        }
+        self.tell_everything(index, &route);
+        self.routes.insert(index, route);
+        self.registered.push(index);
+        self.resume_route(index);
+    }
+
+    /// Tells a server that has just been registered everything that is wanted here.
+    fn tell_everything(&mut self, index: u32, route: &Route) {
+        let Some((link, pool)) = self.links.writer(index) else { return };
+        let names = link.names_accounts;
+        let accounts = &self.options.accounts;
+        let Some(registration) = &route.registration else { return };
+        for (want, sum) in self.wanted.iter() {
+            if route.carries(want.account) && registration.import.permits(want.subject) {
+                let account = names.then(|| accounts.name(want.account).as_bytes());
+                let room = interest_len_max(account, want.subject, want.queue);
+                link.control_queue().write(pool, room, |out| {
+                    encode_interest(out, true, account, want.subject, want.queue, sum.all());
+                });
+            }
+        }
+    }
+
+    /// Tells the servers that are concerned how many want something here.
+    pub(super) fn tell_routes(&mut self, want: Want<'_>, before: u32, after: u32) {
+        if self.registered.is_empty() || !is_news(&want, before, after) {
+            return;
+        }
+        for index in &self.registered {
+            let Some(route) = self.routes.get(index) else { continue };
+            let permits = |registration: &Registration| registration.import.permits(want.subject);
+            if !route.carries(want.account) || !route.registration.as_deref().is_some_and(permits) {
+                continue;
+            }
+            let Some((link, pool)) = self.links.writer(*index) else { continue };
+            let name = self.options.accounts.name(want.account).as_bytes();
+            let account = link.names_accounts.then_some(name);
+            let room = interest_len_max(account, want.subject, want.queue);
+            link.control_queue().write(pool, room, |out| {
+                encode_interest(out, after > 0, account, want.subject, want.queue, after);
+            });
+        }
+    }
+
+    /// Goes on with a connection that the control plane has judged.
+    fn resume_route(&mut self, index: u32) {
+        let Some(mut route) = self.routes.remove(&index) else { return };
+        route.waits = false;
+        let waiting = route.input.take();
+        let consumed = self.consume(index, &mut *route, waiting.as_slice());
+        let used = consumed.unwrap_or(0);
+        route.input.put_back(waiting, used);
+        let has_ended = route.has_ended && !route.waits;
+        self.finish_route(index, route, consumed.map(drop));
+        if has_ended {
+            return self.close(index, CloseReason::ClientClosed.into());
+        }
+        if self.links.at(index).is_some_and(|link| link.closing == Closing::No) {
+            self.arm_route(index);
+        }
+    }
+
+    /// Arms the receive of a route that need not wait.
+    pub(super) fn arm_route(&mut self, index: u32) {
+        if self.routes.get(&index).is_some_and(|route| !route.waits) {
+            self.arm(index);
+        }
+    }
+
+    /// A route's session goes back to its place, or ends.
+    pub(super) fn finish_route(
+        &mut self,
+        index: u32,
+        route: Box<Route>,
+        consumed: Result<(), End>,
+    ) {
+        self.routes.insert(index, route);
+        if let Err(end) = consumed {
+            self.close(index, end);
+        }
+        self.settle_overflowed();
+    }
+
+    /// Takes a route's session and what its server wants out.
+    pub(super) fn withdraw_route(&mut self, index: u32) {
+        let Some(route) = self.routes.remove(&index) else { return };
+        self.registered.retain(|other| *other != index);
+        let mut forgotten = Vec::new();
+        self.router.forget(Owner::Route(index), |subscription| forgotten.push(subscription));
+        if self.mail.others() != 0 {
+            for subscription in forgotten {
+                let weight = subscription.weight.cast_signed();
+                self.announce_for_routes(subscription.want(), -weight);
+            }
+        }
+        drop(route);
+    }
+
+    /// The servers behind this shard's routes want more, or less, of something.
+    pub(super) fn announce_for_routes(&mut self, want: Want<'_>, change: i32) {
+        if change == 0 || self.mail.others() == 0 {
+            return;
+        }
+        let (before, after) = self.wanted_by_routes.change(Part::Own, want, change);
+        if is_news(&want, before.own, after.own) {
+            self.post_interest(crate::mailbox::Side::Routes, want, after.own);
+        }
+    }
+
+    /// Says that a route is ending, to the log and to the control plane.
+    pub(super) fn report_closed_route(&self, index: u32, reason: CloseReason) {
+        if let Some(route) = self.routes.get(&index) {
+            let (peer, rid) = (route.peer, route.rid);
+            tracing::info!("{peer} - rid:{rid} - Router connection closed: {reason}");
+            self.notify(Notice::Route(RouteEvent::Closed { conn: self.conn(index), reason }));
+        }
+    }
+
+    /// Closes all routes of this shard.
+    pub(super) fn close_routes(&mut self, reason: CloseReason) {
+        let all: Vec<u32> = self.routes.keys().copied().collect();
+        for index in all {
+            self.close(index, reason.into());
+        }
+    }
+
+    /// How many routes are registered.
+    pub(super) fn registered_routes(&self) -> u64 {
+        self.registered.len() as u64
+    }
+
+    pub(super) fn route_ping_due(&mut self, token: Token) {
+        let (interval, most) = (self.options.routes.ping_interval, self.options.routes.ping_max);
+        let Some(route) = self.routes.get_mut(&token.index) else { return };
+        if route.phase != RoutePhase::Registered {
+            // The handshake must come to an end, too.
+            let patience = interval.saturating_mul(most.saturating_add(1));
+            if self.now - route.start >= patience {
+                self.counters.stale_routes += 1;
+                return self.close(token.index, CloseReason::StaleConnection.into());
+            }
+            let soon = FIRST_PING.min(interval);
+            return self.timers.schedule(self.now + soon, (token, Timer::RoutePing));
+        }
+        if route.pings_outstanding + 1 > most {
+            self.counters.stale_routes += 1;
+            return self.close(token.index, CloseReason::StaleConnection.into());
+        }
+        route.pings_outstanding += 1;
+        route.pinged_at = self.now;
+        self.say(token.index, encode::PING);
+        self.timers.schedule(self.now + interval, (token, Timer::RoutePing));
+    }
+}
+
+fn dial_token(slot: usize, id: u64) -> Token {
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits tell lives of a slot apart")]
+    Token::new(DIALS + slot as u32, id as u32)
+}

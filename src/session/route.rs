@@ -1,0 +1,226 @@
+//! The session of another server.
+//!
+//! ```text
+//!                 CONNECT                 INFO, and the control plane's word
+//!  Greeted ─────────────────▶ Introduced ─────────────────────────────────▶ Registered
+//!  (it dialled)                 ▲                                               │
+//!                               │ (this server dialled)                         ▼
+//!                                                                  interest and messages
+//! ```
+//!
+//! Who may join, and as what, is decided by the control plane: what a server says of itself is handed
+//! on, and the session waits for the answer. Invariant: while it waits, nothing behind is parsed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring::Time;
+
+use crate::account::Accounts;
+use crate::ids::AccountId;
+use crate::proto::route::pool_index;
+use crate::subject;
+
+use super::{Input, Line};
+
+/// How far the handshake has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoutePhase {
+    /// The other server dialled and has not sent CONNECT.
+    Greeted,
+    /// INFO is awaited.
+    Introduced,
+    /// Interest and messages flow.
+    Registered,
+}
+
+/// What a connection to another server is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteLane {
+    /// The accounts of one place in the pool.
+    Pool {
+        /// The place.
+        index: u16,
+        /// How many places this server has.
+        size: u16,
+        /// Accounts that have connections of their own.
+        dedicated: Arc<[String]>,
+    },
+    /// One account, which no line names.
+    Account(String),
+    /// All accounts: the other server knows no pools.
+    Everything,
+}
+
+/// Subjects that a rule lets through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubjectRule {
+    /// If any: only what one of these matches.
+    pub allow: Option<Vec<String>>,
+    /// Nothing that one of these matches.
+    pub deny: Vec<String>,
+}
+
+impl SubjectRule {
+    /// Whether the rule lets a subject through, which may have wildcards.
+    #[must_use]
+    pub fn permits(&self, filter: &[u8]) -> bool {
+        let matches = |rule: &String| subject::matches(rule.as_bytes(), filter);
+        self.allow.as_ref().is_none_or(|allow| allow.iter().any(matches))
+            && !self.deny.iter().any(matches)
+    }
+}
+
+/// What the control plane made of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The other server's id.
+    pub remote_id: Box<str>,
+    /// Its name.
+    pub remote_name: Box<str>,
+    /// What the connection is for.
+    pub lane: RouteLane,
+    /// The other server understands message headers.
+    pub headers: bool,
+    /// It is one of our kind.
+    pub is_ringmesh: bool,
+    /// This server dialled.
+    pub solicited: bool,
+    /// The connection is one that the configuration asks for.
+    pub configured: bool,
+    /// What this server announces of its interest.
+    pub import: SubjectRule,
+    /// What it accepts of the other one's.
+    pub export: SubjectRule,
+    /// The control plane wants to know of the next PONG.
+    pub probes: bool,
+    /// How the connection is compressed, as monitoring shows it.
+    pub compression: &'static str,
+}
+
+/// See the module's documentation.
+pub struct Route {
+    /// Its number, unique in the server among all connections.
+    pub rid: u64,
+    /// The address at the other end.
+    pub peer: SocketAddr,
+    /// When the connection was made.
+    pub start: Time,
+    /// When bytes last came in.
+    pub heard_at: Time,
+    /// When interest or messages last came in.
+    pub active_at: Time,
+    /// How far the handshake has come.
+    pub phase: RoutePhase,
+    /// What came last is for the control plane to judge.
+    pub waits: bool,
+    /// The other server has sent its last byte, while it was waited.
+    pub has_ended: bool,
+    /// Bytes that wait.
+    pub input: Input,
+    /// The last control line of a message.
+    pub line: Option<Box<Line>>,
+    /// What the connection became.
+    pub registration: Option<Box<Registration>>,
+    /// By account, whether the connection carries its interest.
+    pub carried: Vec<bool>,
+    /// The account of a connection whose lines name none.
+    pub account: Option<AccountId>,
+    /// PINGs without an answer so far.
+    pub pings_outstanding: u32,
+    /// When the last PING was sent.
+    pub pinged_at: Time,
+    /// The last round trip measured.
+    pub rtt: Duration,
+    /// The control plane wants to know of the next PONG.
+    pub probes: bool,
+    /// Messages that came in.
+    pub in_msgs: u64,
+    /// Bytes of headers and payload that came in.
+    pub in_bytes: u64,
+}
+
+impl Route {
+    /// The session of a connection that was just made.
+    #[must_use]
+    pub fn new(rid: u64, peer: SocketAddr, now: Time, phase: RoutePhase) -> Self {
+        Self {
+            rid,
+            peer,
+            start: now,
+            heard_at: now,
+            active_at: now,
+            phase,
+            waits: false,
+            has_ended: false,
+            input: Input::default(),
+            line: None,
+            registration: None,
+            carried: Vec::new(),
+            account: None,
+            pings_outstanding: 0,
+            pinged_at: Time::ZERO,
+            rtt: Duration::ZERO,
+            probes: false,
+            in_msgs: 0,
+            in_bytes: 0,
+        }
+    }
+
+    /// Whether this server's interest of an account goes over this connection.
+    #[must_use]
+    pub fn carries(&self, account: AccountId) -> bool {
+        self.carried.get(account.index()).copied().unwrap_or(false)
+    }
+
+    /// Works out which accounts the connection carries; to be done again when accounts are added.
+    pub fn assign_accounts(&mut self, accounts: &Accounts) {
+        let Some(registration) = &self.registration else { return };
+        self.carried = accounts
+            .iter()
+            .map(|(_, account)| match &registration.lane {
+                RouteLane::Everything => true,
+                RouteLane::Account(name) => **name == *account.name,
+                RouteLane::Pool { index, size, dedicated } => {
+                    !dedicated.iter().any(|name| **name == *account.name)
+                        && pool_index(account.name.as_bytes(), *size) == *index
+                }
+            })
+            .collect();
+        self.account = match &registration.lane {
+            RouteLane::Account(name) => accounts.find(name.as_bytes()),
+            RouteLane::Everything | RouteLane::Pool { .. } => None,
+        };
+    }
+
+    /// Whether lines of the connection name the account.
+    #[must_use]
+    pub fn names_accounts(&self) -> bool {
+        !matches!(
+            self.registration.as_deref(),
+            Some(Registration { lane: RouteLane::Account(_), .. })
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_lets_through_what_is_allowed_and_not_denied() {
+        let rule = |allow: Option<&[&str]>, deny: &[&str]| SubjectRule {
+            allow: allow.map(|list| list.iter().map(ToString::to_string).collect()),
+            deny: deny.iter().map(ToString::to_string).collect(),
+        };
+        let check = |rule: SubjectRule, subject: &str, expected: bool| {
+            assert_eq!(rule.permits(subject.as_bytes()), expected, "{rule:?} {subject}");
+        };
+        check(SubjectRule::default(), "a", true);
+        check(rule(Some(&["a.>"]), &[]), "a.b", true);
+        check(rule(Some(&["a.>"]), &[]), "b", false);
+        check(rule(Some(&["a.>"]), &["a.b"]), "a.b", false);
+        check(rule(Some(&[]), &[]), "a", false);
+    }
+}
