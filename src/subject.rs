@@ -66,6 +66,36 @@ pub fn is_reserved_reply(reply: &[u8]) -> bool {
     is_below_any(reply, &[b"_R_.", b"_GR_.", b"$GR.", b"$JS.ACK."])
 }
 
+/// Under which subject and reply a routed message is delivered to a client.
+///
+/// What a stream sends to a consumer comes under the subject that the consumer listens to, with a
+/// reply that holds both the subject for acknowledgements and, behind an `@`, the subject in the
+/// stream. Names of streams and consumers may hold an `@`, too; so the first one counts that stands
+/// behind all eight dots of a subject for acknowledgements.
+#[inline]
+pub fn delivered_as<'a>(
+    subject: &'a [u8],
+    reply: Option<&'a [u8]>,
+) -> (&'a [u8], Option<&'a [u8]>) {
+    match reply {
+        // Asked for each message; an inbox has another first byte.
+        Some(reply @ [b'$', ..]) => match split_acknowledgement(reply) {
+            Some((reply, subject)) => (subject, Some(reply)),
+            None => (subject, Some(reply)),
+        },
+        Some(_) | None => (subject, reply),
+    }
+}
+
+fn split_acknowledgement(reply: &[u8]) -> Option<(&[u8], &[u8])> {
+    const DOTS: usize = 8;
+    let names = reply.starts_with(b"$JS.ACK.").then_some(reply)?;
+    let last_dot = memchr_iter(b'.', names).nth(DOTS - 1)?;
+    let at = last_dot + memchr(b'@', &reply[last_dot..])?;
+    let subject = &reply[at + 1..];
+    (!subject.is_empty()).then_some((&reply[..at], subject))
+}
+
 /// The queue group that only servers may join.
 pub const RESERVED_QUEUE: &[u8] = b"_sys_";
 
@@ -205,6 +235,45 @@ mod tests {
         }
     }
 
+    #[track_caller]
+    fn check_delivered(reply: &str, expected: Option<(&str, &str)>) {
+        let (subject, reply_to) = expected.unwrap_or(("foo", reply));
+        let found = delivered_as(b"foo", Some(reply.as_bytes()));
+        assert_eq!(found, (subject.as_bytes(), Some(reply_to.as_bytes())), "reply {reply:?}");
+    }
+
+    #[test]
+    fn a_message_of_a_stream_is_delivered_under_its_subject_in_the_stream() {
+        let ack = "$JS.ACK.S.C.1.1.1.17.0";
+        check_delivered(&format!("{ack}@s.a"), Some(("s.a", ack)));
+        check_delivered(&format!("{ack}@s.a@b"), Some(("s.a@b", ack)));
+        check_delivered(&format!("{ack}@a..b"), Some(("a..b", ack)));
+        let ack = "$JS.ACK.S@x.C@y.1.1.1.17.0";
+        check_delivered(&format!("{ack}@s.a"), Some(("s.a", ack)));
+        let ack = "$JS.ACK._.h.S.C.1.1.1.17.0.x";
+        check_delivered(&format!("{ack}@s.a"), Some(("s.a", ack)));
+        let ack = "$JS.ACK.........";
+        check_delivered(&format!("{ack}@s"), Some(("s", ack)));
+    }
+
+    #[test]
+    fn other_replies_stay_what_they_are() {
+        for reply in [
+            "$JS.ACK.S.C.1.1.1.17.0",
+            "$JS.ACK.S.C.1.1.1.17.0@",
+            "$JS.ACK.S.C.1.1.17.0@s.a",
+            "$JS.ACK@.......@s.a",
+            "$JS.ACX.S.C.1.1.1.17.0@s.a",
+            "_INBOX.a.b.c.d.e.f.g.h.i@s.a",
+            "$SYS.a",
+            "$",
+            "",
+        ] {
+            check_delivered(reply, None);
+        }
+        assert_eq!(delivered_as(b"foo", None), (&b"foo"[..], None));
+    }
+
     #[test]
     fn tokens_are_counted_by_their_dots() {
         for (subject, count) in [("", 1), ("a", 1), ("a.b", 2), ("a..", 3)] {
@@ -267,6 +336,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(filter: Vec<u8>, subject: Vec<u8>) {
+            delivered_as(&filter, Some(&subject));
             matches(&filter, &subject);
             has_wildcard(&subject);
             prop_assert!(!is_valid_literal(&subject) || is_valid_filter(&subject));

@@ -71,6 +71,8 @@ pub struct Interest<'a> {
     /// The queue group.
     pub queue: Option<&'a [u8]>,
     /// How many members the queue group has there; 0 without a group and where interest ends.
+    ///
+    /// It is what the peer claims, up to 999,999,999: nothing may take time in proportion to it.
     pub weight: u32,
 }
 
