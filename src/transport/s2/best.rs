@@ -3,7 +3,9 @@
 //! The search is bounded: so many candidates a place, and none after a match that is long enough. So
 //! input that repeats itself without end costs no more than other input.
 
-use super::matching::{Match, Table, common_before, common_len, half, hash, low_half, word};
+use super::matching::{
+    Match, Places, Table, common_before, common_len, half, hash, low_half, word,
+};
 use super::writer::{NotWorth, Writer};
 
 /// Places in the table of the newest position of each hash.
@@ -29,34 +31,38 @@ pub(super) struct Best {
     newest: Table<{ 1 << BITS }>,
     /// For each place of the block the place before it with the same hash.
     earlier: Vec<u32>,
-    /// Length of the block before, by which the table's base moves on.
-    before: u32,
+}
+
+/// The chains while one block is encoded.
+struct Chains<'a> {
+    newest: Places<'a, { 1 << BITS }>,
+    earlier: &'a mut [u32],
 }
 
 impl Best {
     pub(super) fn new() -> Self {
-        Self { newest: Table::new(), earlier: Vec::new(), before: 0 }
+        Self { newest: Table::new(), earlier: Vec::new() }
     }
 
-    /// Writes a whole block.
+    /// Writes a whole block and returns its length.
     #[expect(clippy::cast_possible_truncation, reason = "a block is at most 1 MiB long")]
-    pub(super) fn encode(&mut self, plain: &[u8], out: &mut Writer<'_>) -> Result<(), NotWorth> {
-        self.newest.begin(self.before, plain.len() as u32);
-        self.before = plain.len() as u32;
+    pub(super) fn encode(&mut self, plain: &[u8], mut out: Writer<'_>) -> Result<usize, NotWorth> {
         if self.earlier.len() < plain.len() {
             self.earlier.resize(plain.len(), 0);
         }
-        let Some(end) = plain.len().checked_sub(MARGIN) else { return Err(NotWorth) };
+        let newest = self.newest.begin(plain.len() as u32);
+        let mut chains = Chains { newest, earlier: &mut self.earlier };
+        let end = plain.len().saturating_sub(MARGIN);
         let (mut emitted, mut at) = (0, 0);
         while at <= end {
-            let Some(mut found) = self.look(plain, at, emitted, out.offset()) else {
+            let Some(mut found) = chains.look(plain, at, emitted, out.offset()) else {
                 at += 1 + ((at - emitted) >> PATIENCE);
                 continue;
             };
             // As long as the next place gives more, this one becomes a literal.
             while found.length < LENGTH_ENOUGH && at < end {
                 at += 1;
-                match self.look(plain, at, emitted, out.offset()) {
+                match chains.look(plain, at, emitted, out.offset()) {
                     Some(later) if later.gain > found.gain => found = later,
                     Some(_) | None => break,
                 }
@@ -66,13 +72,16 @@ impl Best {
             emitted = found.start + found.length;
             let learned = emitted.min(end + 1).min(at + 1 + LEARN_MAX);
             for place in at + 1..learned {
-                self.enter(plain, place);
+                chains.enter(plain, place);
             }
             at = at.max(emitted);
         }
-        out.literal(plain, emitted, plain.len())
+        out.literal(plain, emitted, plain.len())?;
+        out.finish()
     }
+}
 
+impl Chains<'_> {
     /// The best match for a place, which is entered.
     fn look(&mut self, plain: &[u8], at: usize, emitted: usize, repeat: usize) -> Option<Match> {
         let bytes = Some(low_half(word(plain, at)));

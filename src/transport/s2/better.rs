@@ -1,6 +1,6 @@
 //! The level Better: two tables, and a look at the next position before a short match is taken.
 
-use super::matching::{Match, Table, common_before, common_len, half, hash, word};
+use super::matching::{Match, Places, Table, common_before, common_len, half, hash, word};
 use super::writer::{NotWorth, Writer};
 
 /// Places in the table of eight bytes each: matches that are sure to be long.
@@ -22,38 +22,44 @@ const MARGIN: usize = 8 + 2;
 pub(super) struct Better {
     long: Table<{ 1 << LONG_BITS }>,
     short: Table<{ 1 << SHORT_BITS }>,
-    /// Length of the block before, by which the tables' bases move on.
-    before: u32,
+}
+
+/// The tables while one block is encoded.
+struct Both<'a> {
+    long: Places<'a, { 1 << LONG_BITS }>,
+    short: Places<'a, { 1 << SHORT_BITS }>,
 }
 
 impl Better {
     pub(super) fn new() -> Self {
-        Self { long: Table::new(), short: Table::new(), before: 0 }
+        Self { long: Table::new(), short: Table::new() }
     }
 
-    /// Writes a whole block.
+    /// Writes a whole block and returns its length.
     #[expect(clippy::cast_possible_truncation, reason = "a block is at most 1 MiB long")]
-    pub(super) fn encode(&mut self, plain: &[u8], out: &mut Writer<'_>) -> Result<(), NotWorth> {
-        self.long.begin(self.before, plain.len() as u32);
-        self.short.begin(self.before, plain.len() as u32);
-        self.before = plain.len() as u32;
-        let Some(end) = plain.len().checked_sub(MARGIN) else { return Err(NotWorth) };
+    pub(super) fn encode(&mut self, plain: &[u8], mut out: Writer<'_>) -> Result<usize, NotWorth> {
+        let length = plain.len() as u32;
+        let mut both = Both { long: self.long.begin(length), short: self.short.begin(length) };
+        let end = plain.len().saturating_sub(MARGIN);
         let (mut emitted, mut at) = (0, 0);
-        while let Some(found) = self.search(plain, at, emitted, end, out.offset()) {
+        while let Some(found) = both.search(plain, at, emitted, end, out.offset()) {
             out.literal(plain, emitted, found.start)?;
             out.copy(found.offset, found.length)?;
             emitted = found.start + found.length;
             if emitted > end {
                 break;
             }
-            self.learn(plain, found.start + 1, emitted);
+            both.learn(plain, found.start + 1, emitted);
             at = emitted;
         }
-        out.literal(plain, emitted, plain.len())
+        out.literal(plain, emitted, plain.len())?;
+        out.finish()
     }
+}
 
+impl Both<'_> {
     /// The best match at the next place from `at` on where there is one.
-    #[inline]
+    #[inline(always)]
     fn search(
         &mut self,
         plain: &[u8],
@@ -98,7 +104,7 @@ impl Better {
 }
 
 /// Weighs what stands at `candidate` as a match for `at`.
-#[inline]
+#[inline(always)]
 fn weigh(
     plain: &[u8],
     candidate: usize,
@@ -118,12 +124,12 @@ fn weigh(
     }
 }
 
-#[inline]
+#[inline(always)]
 const fn long_hash(word: u64) -> usize {
     hash::<8, LONG_BITS>(word)
 }
 
-#[inline]
+#[inline(always)]
 const fn short_hash(word: u64) -> usize {
     hash::<5, SHORT_BITS>(word)
 }

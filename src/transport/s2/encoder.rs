@@ -6,7 +6,7 @@
 use super::best::Best;
 use super::better::Better;
 use super::fast::Fast;
-use super::writer::{COPY_LEN_MAX, NotWorth, Writer};
+use super::writer::{NotWorth, SLACK, Writer};
 use super::{CHECKSUM_LEN, COMPRESSED, HEADER_LEN, IDENTIFIER, RAW, checksum};
 use crate::transport::Level;
 
@@ -95,23 +95,20 @@ impl Encoder {
             return Err(NotWorth);
         }
         let limit = plain.len() - plain.len() / 8;
-        if self.block.len() < limit + COPY_LEN_MAX {
-            self.block.resize(limit + COPY_LEN_MAX, 0);
+        if self.block.len() < limit + SLACK {
+            self.block.resize(limit + SLACK, 0);
         }
-        let mut out = Writer::new(&mut self.block, plain.len(), limit);
+        let out = Writer::new(&mut self.block, plain.len(), limit);
         match level {
-            Level::Uncompressed => return Err(NotWorth),
-            Level::Fast => self.fast.encode(plain, &mut out)?,
+            Level::Uncompressed => Err(NotWorth),
+            Level::Fast => self.fast.encode(plain, out),
             Level::Better => {
-                self.better
-                    .get_or_insert_with(|| Box::new(Better::new()))
-                    .encode(plain, &mut out)?;
+                self.better.get_or_insert_with(|| Box::new(Better::new())).encode(plain, out)
             }
             Level::Best => {
-                self.best.get_or_insert_with(|| Box::new(Best::new())).encode(plain, &mut out)?;
+                self.best.get_or_insert_with(|| Box::new(Best::new())).encode(plain, out)
             }
         }
-        if out.len() > limit { Err(NotWorth) } else { Ok(out.len()) }
     }
 }
 

@@ -18,80 +18,95 @@ const MARGIN: usize = 8 + 4;
 /// Finds matches for [`Level::Fast`](crate::transport::Level::Fast).
 pub(super) struct Fast {
     table: Table<{ 1 << BITS }>,
-    /// Length of the block before, by which the table's base moves on.
-    before: u32,
 }
+
+type Places<'a> = super::matching::Places<'a, { 1 << BITS }>;
 
 impl Fast {
     pub(super) fn new() -> Self {
-        Self { table: Table::new(), before: 0 }
+        Self { table: Table::new() }
     }
 
-    /// Writes a whole block.
+    /// Writes a whole block and returns its length.
     #[expect(clippy::cast_possible_truncation, reason = "a block is at most 1 MiB long")]
-    pub(super) fn encode(&mut self, plain: &[u8], out: &mut Writer<'_>) -> Result<(), NotWorth> {
-        self.table.begin(self.before, plain.len() as u32);
-        self.before = plain.len() as u32;
-        let Some(end) = plain.len().checked_sub(MARGIN) else { return Err(NotWorth) };
-        let mut emitted = 0;
-        let mut at = 0;
-        while let Some(found) = self.search(plain, at, emitted, end, out.offset()) {
-            let (mut start, mut offset) = found;
-            start -= common_before(plain, start - offset, start, emitted);
-            out.literal(plain, emitted, start)?;
+    pub(super) fn encode(&mut self, plain: &[u8], mut out: Writer<'_>) -> Result<usize, NotWorth> {
+        let mut places = self.table.begin(plain.len() as u32);
+        let end = plain.len().saturating_sub(MARGIN);
+        let (mut emitted, mut at) = (0, 1);
+        while let Some((start, offset)) = search(&mut places, plain, at, emitted, end, out.offset())
+        {
+            let back = common_before(plain, start - offset, start, emitted);
+            out.literal(plain, emitted, start - back)?;
+            let mut length = common_len(plain, start - offset, start);
+            emitted = start + length;
+            length += back;
+            let mut offset = offset;
             loop {
-                let length = common_len(plain, start - offset, start);
                 out.copy(offset, length)?;
-                emitted = start + length;
                 if emitted > end {
-                    return out.literal(plain, emitted, plain.len());
+                    break;
                 }
                 // Another match often follows at once.
                 let next = word(plain, emitted - 2);
-                self.table.set(hash::<BYTES, BITS>(next), emitted - 2);
-                let earlier = self.table.swap(hash::<BYTES, BITS>(next >> 16), emitted);
+                places.set(slot(next), emitted - 2);
+                let earlier = places.swap(slot(next >> 16), emitted);
                 if half(plain, earlier) != Some(low_half(next >> 16)) {
                     break;
                 }
-                start = emitted;
-                offset = start - earlier;
+                offset = emitted - earlier;
+                length = common_len(plain, earlier, emitted);
+                emitted += length;
             }
             at = emitted + 1;
         }
-        out.literal(plain, emitted, plain.len())
+        out.literal(plain, emitted, plain.len())?;
+        out.finish()
     }
+}
 
-    /// The next place from `at` on where something that stood `offset` earlier stands again.
-    #[inline]
-    fn search(
-        &mut self,
-        plain: &[u8],
-        mut at: usize,
-        emitted: usize,
-        end: usize,
-        repeat: usize,
-    ) -> Option<(usize, usize)> {
-        while at <= end {
-            let here = word(plain, at);
-            let (first, second) = (hash::<BYTES, BITS>(here), hash::<BYTES, BITS>(here >> 8));
-            let (one, two) = (self.table.at(first), self.table.at(second));
-            self.table.set(first, at);
-            self.table.set(second, at + 1);
-            if repeat != 0 && half(plain, at + 1 - repeat) == Some(low_half(here >> 8)) {
-                return Some((at + 1, repeat));
-            }
-            if half(plain, one) == Some(low_half(here)) {
-                return Some((at, at - one));
-            }
-            if half(plain, two) == Some(low_half(here >> 8)) {
-                return Some((at + 1, at + 1 - two));
-            }
-            let three = self.table.swap(hash::<BYTES, BITS>(here >> 16), at + 2);
-            if half(plain, three) == Some(low_half(here >> 16)) {
-                return Some((at + 2, at + 2 - three));
-            }
-            at += 4 + ((at - emitted) >> PATIENCE);
+/// The next place from `at` on where something stands again, and how much earlier it stood.
+#[inline(always)]
+fn search(
+    places: &mut Places<'_>,
+    plain: &[u8],
+    mut at: usize,
+    emitted: usize,
+    end: usize,
+    repeat: usize,
+) -> Option<(usize, usize)> {
+    // Without an offset to repeat, a run of one byte is as good a guess as any.
+    let repeat = repeat.max(1);
+    while at <= end {
+        let here = word(plain, at);
+        let (first, second, third) = (slot(here), slot(here >> 8), slot(here >> 16));
+        // A slot of another block reads as beyond `at`. The beginning stands for it: whether the
+        // bytes agree is looked at in any case.
+        let known = |place: usize| if place < at { place } else { 0 };
+        let one = known(places.swap(first, at));
+        let two = known(places.swap(second, at + 1));
+        let again = half(plain, at + 1 - repeat) == Some(low_half(here >> 8));
+        let one_agrees = half(plain, one) == Some(low_half(here));
+        let two_agrees = half(plain, two) == Some(low_half(here >> 8));
+        if again | one_agrees | two_agrees {
+            let (start, earlier) = if again {
+                (at + 1, at + 1 - repeat)
+            } else if one_agrees {
+                (at, one)
+            } else {
+                (at + 1, two)
+            };
+            return Some((start, start - earlier));
         }
-        None
+        let three = known(places.swap(third, at + 2));
+        if half(plain, three) == Some(low_half(here >> 16)) {
+            return Some((at + 2, at + 2 - three));
+        }
+        at += 4 + ((at - emitted) >> PATIENCE);
     }
+    None
+}
+
+#[inline(always)]
+const fn slot(word: u64) -> usize {
+    hash::<BYTES, BITS>(word)
 }
