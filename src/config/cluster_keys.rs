@@ -82,7 +82,6 @@ impl Reading {
     }
 
     fn cluster_authorization(&mut self, key: &str, node: &Node) {
-        let errors_before = self.errors.len();
         let Some(block) = self.authorization_block(node, Of::Routes(node)) else { return };
         let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let refused = if block.users.is_some() {
@@ -102,10 +101,10 @@ impl Reading {
         cluster.user = block.user;
         cluster.password = block.password;
         cluster.auth_timeout_seconds = block.timeout_seconds;
-        if block.has_permissions {
+        if block.permissions.is_some() {
             let reason = "setting \"permissions\" within cluster authorization block is deprecated";
             self.warnings.push(misused(node, key, reason));
-            if cluster.permissions.is_none() && self.errors.len() == errors_before {
+            if cluster.permissions.is_none() {
                 cluster.permissions = block.permissions;
             }
         }

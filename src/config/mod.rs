@@ -21,6 +21,7 @@ mod options;
 mod parser;
 mod permissions;
 mod reload;
+mod reload_cluster;
 mod route_url;
 mod signal;
 #[cfg(test)]

@@ -480,6 +480,7 @@ impl Settings {
             ..Options::default()
         };
         let cluster = std::mem::take(&mut self.cluster);
+        let system_account = non_empty(self.system_account.as_ref());
         let options = self.timing(options)?;
         let options = self.limits(options)?;
         let options = self.logging(options)?;
@@ -494,7 +495,7 @@ impl Settings {
             system_account: system,
             stands_in: surroundings.stands_in,
         })?;
-        validate_system_account(&options)?;
+        validate_system_account(system_account.as_deref(), &options)?;
         Ok(options)
     }
 
@@ -657,14 +658,17 @@ fn validate_no_auth_user(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// The system account has to be one of the accounts, unless it is one that is always there.
-fn validate_system_account(options: &Options) -> Result<(), String> {
-    let name = &options.system_account;
-    let always = [GLOBAL_ACCOUNT, SYSTEM_ACCOUNT_DEFAULT].contains(&name.as_str());
-    if always || options.accounts.iter().any(|account| account.name == *name) {
-        return Ok(());
+/// A system account that was named has to be one of the accounts.
+fn validate_system_account(named: Option<&str>, options: &Options) -> Result<(), String> {
+    let exists = |name: &str| {
+        name == GLOBAL_ACCOUNT || options.accounts.iter().any(|account| account.name == name)
+    };
+    match named {
+        Some(name) if !exists(name) => {
+            Err("error resolving system account: account missing".into())
+        }
+        Some(_) | None => Ok(()),
     }
-    Err("error resolving system account: account missing".into())
 }
 
 /// The peer's words for a server name with a space in it.
