@@ -3,7 +3,8 @@
 use serde::Deserialize;
 
 use super::authorization::Of;
-use super::cluster::{ClusterSettings, PING_INTERVAL_MAX, check_name};
+use super::cluster::PING_INTERVAL_MAX;
+use super::cluster_settings::{ClusterSettings, check_name};
 use super::duration::{self, quote};
 use super::keys::{Listen, Reading, decode, listen, misused};
 use super::permissions::route_permissions;

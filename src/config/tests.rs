@@ -2,6 +2,8 @@
 
 mod accounts;
 mod cluster;
+mod cluster_flags;
+mod cluster_reload;
 mod page;
 
 use std::collections::BTreeMap;

@@ -41,6 +41,12 @@ fn users_of_the_authorization_block_belong_to_the_global_account() {
 }
 
 #[test]
+fn users_of_accounts_make_clients_give_credentials() {
+    check("accounts { A { users: [{user: a}] } }", Options::auth_required, true);
+    assert!(!options("accounts: [A]").unwrap().auth_required());
+}
+
+#[test]
 fn jetstream_in_an_account_is_on_or_off_and_its_sizes_are_others_business() {
     for (value, on) in [
         ("true", true),
