@@ -7,7 +7,8 @@ use super::authorization::Block;
 use super::duration::quote;
 use super::keys::{Reading, decode};
 use super::not_yet;
-use super::options::{Settings, User};
+use super::options::User;
+use super::settings::Settings;
 use super::tree::{ConfigError, Node, Value};
 
 /// An account of the file. The global account and the system account are there without one.

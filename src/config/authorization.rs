@@ -17,8 +17,6 @@ pub(super) struct Block {
     pub(super) timeout_seconds: Option<f64>,
     /// Only in the block of a cluster.
     pub(super) permissions: Option<RoutePermissions>,
-    /// There are permissions, read or not.
-    pub(super) has_permissions: bool,
     /// Another service was to decide.
     pub(super) has_callout: bool,
 }
@@ -69,7 +67,6 @@ impl Reading {
             ("timeout", _) => block.timeout_seconds = self.auth_timeout(key, node),
             ("users", _) => block.users = Some(self.users(node, |text| node.error(text))),
             ("default_permission" | "default_permissions" | "permissions", Of::Routes(cluster)) => {
-                block.has_permissions = true;
                 block.permissions = route_permissions(self, node, cluster);
             }
             ("auth_callout" | "auth_hook", Of::Routes(_)) => block.has_callout = true,

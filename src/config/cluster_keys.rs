@@ -3,7 +3,8 @@
 use serde::Deserialize;
 
 use super::authorization::Of;
-use super::cluster::{ClusterSettings, PING_INTERVAL_MAX, check_name};
+use super::cluster::PING_INTERVAL_MAX;
+use super::cluster_settings::{ClusterSettings, check_name};
 use super::duration::{self, quote};
 use super::keys::{Listen, Reading, decode, listen, misused};
 use super::permissions::route_permissions;
@@ -82,7 +83,6 @@ impl Reading {
     }
 
     fn cluster_authorization(&mut self, key: &str, node: &Node) {
-        let errors_before = self.errors.len();
         let Some(block) = self.authorization_block(node, Of::Routes(node)) else { return };
         let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let refused = if block.users.is_some() {
@@ -102,10 +102,10 @@ impl Reading {
         cluster.user = block.user;
         cluster.password = block.password;
         cluster.auth_timeout_seconds = block.timeout_seconds;
-        if block.has_permissions {
+        if block.permissions.is_some() {
             let reason = "setting \"permissions\" within cluster authorization block is deprecated";
             self.warnings.push(misused(node, key, reason));
-            if cluster.permissions.is_none() && self.errors.len() == errors_before {
+            if cluster.permissions.is_none() {
                 cluster.permissions = block.permissions;
             }
         }

@@ -7,10 +7,11 @@
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::cluster::ClusterSettings;
+use super::cluster_settings::ClusterSettings;
 use super::duration::quote;
-use super::options::{BusyPoll, Settings, Shards};
+use super::options::{BusyPoll, Shards};
 use super::route_url::{RouteUrl, Url};
+use super::settings::Settings;
 use super::signal::SignalRequest;
 
 /// What the flags said. Applied over the file at start and again at each reload.

@@ -10,9 +10,8 @@ use serde::de::{self, Deserializer, Visitor};
 
 use super::duration::{self, quote};
 use super::not_yet::{self, Answer, NotYet};
-use super::options::{
-    BusyPoll, NAME_HAS_SPACES, Settings, Shards, SubBarrier, WriteTimeout, split_host_port,
-};
+use super::options::{BusyPoll, Shards, SubBarrier, WriteTimeout};
+use super::settings::{NAME_HAS_SPACES, Settings, split_host_port};
 use super::tree::{ConfigError, Map, Node, Value, in_file_order};
 
 /// What a file says, and what is wrong with it.

@@ -1,7 +1,8 @@
 //! The command line and the configuration file: from arguments to checked [`Options`].
 //!
-//! The steps are lexer → parser → keys → options: text becomes tokens, tokens a tree that knows its
-//! positions, each key sets one thing, and what was set becomes options that have passed every check.
+//! The steps are lexer → parser → keys → settings → options: text becomes tokens, tokens a tree that
+//! knows its positions, each key sets one thing, and what was set becomes options that have passed
+//! every check.
 //! Flags win over the file. This module reads files and the environment; it prints nothing and ends
 //! no process: it says what to print and how to end.
 //!
@@ -11,6 +12,7 @@ mod accounts;
 mod authorization;
 mod cluster;
 mod cluster_keys;
+mod cluster_settings;
 mod duration;
 mod flags;
 mod keys;
@@ -21,7 +23,9 @@ mod options;
 mod parser;
 mod permissions;
 mod reload;
+mod reload_cluster;
 mod route_url;
+mod settings;
 mod signal;
 #[cfg(test)]
 mod tests;
@@ -44,8 +48,8 @@ pub use signal::{ServerSignal, SignalRequest, SignalTarget};
 pub use tls::{CertificateFiles, TlsOptions, TlsVersion};
 
 use flags::CommandLine;
-use options::{Settings, Surroundings};
 use parser::World;
+use settings::{Settings, Surroundings};
 
 /// What the command line asks the program to do.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::accounts::SYSTEM_ACCOUNT_DEFAULT;
 use super::duration::show;
 use super::options::Options;
 use super::{Loaded, load};
@@ -52,7 +53,7 @@ pub enum ChangedOption {
     MaxConnections,
     /// `authorization.users`
     Users,
-    /// Accounts, of which there is one.
+    /// `accounts`
     Accounts,
     /// `authorization.user`
     Username,
@@ -72,6 +73,36 @@ pub enum ChangedOption {
     MaxPayload,
     /// `no_fast_producer_stall`
     NoFastProducerStall,
+    /// `cluster.name`
+    ClusterName,
+    /// `cluster.advertise`
+    ClusterAdvertise,
+    /// `cluster.no_advertise`
+    ClusterNoAdvertise,
+    /// `cluster.authorization`: user, password or timeout. Accepted routes are checked again.
+    ClusterAuthorization,
+    /// `cluster.connect_retries` or `cluster.connect_backoff`
+    ClusterConnectRetries,
+    /// `cluster.permissions`
+    ClusterPermissions,
+    /// `cluster.pool_size`
+    ClusterPoolSize,
+    /// `cluster.accounts`
+    ClusterAccounts,
+    /// `cluster.compression`, with its thresholds where they matter
+    ClusterCompression,
+    /// `cluster.max_pending`
+    ClusterMaxPending,
+    /// `cluster.tls`. It is named at every reload with TLS, since files may have been replaced.
+    ClusterTls,
+    /// The interval or the number of pings that holds for routes
+    ClusterPing,
+    /// `write_deadline` or `write_timeout` as they hold for routes
+    ClusterWriteDeadline,
+    /// Anything in `cluster` but the routes; stands behind all of the above.
+    Cluster,
+    /// `cluster.routes`
+    ClusterRoutes,
     /// `pid_file`
     PidFile,
     /// `ports_file_dir`
@@ -104,21 +135,30 @@ pub fn reload(current: &Loaded) -> Result<Reloaded, String> {
         // Any free port was asked for, and the one that is bound serves.
         loaded.options.port = current.options.port;
     }
+    let bound = current.options.cluster.as_ref().and_then(|cluster| cluster.port);
+    if let Some(cluster) = &mut loaded.options.cluster
+        && cluster.port == Some(0)
+        && bound.is_some()
+    {
+        cluster.port = bound;
+    }
     let changes = compare(&current.options, &loaded.options)?;
     Ok(Reloaded { loaded, changes })
 }
 
-fn compare(old: &Options, new: &Options) -> Result<Vec<Change>, String> {
+pub(super) fn compare(old: &Options, new: &Options) -> Result<Vec<Change>, String> {
     let mut changes = Changes(Vec::new());
     changes.addresses_and_logs(old, new)?;
     changes.clients(old, new)?;
     changes.monitoring_and_limits(old, new)?;
+    changes.cluster(old, new)?;
     changes.files(old, new)?;
+    changes.cluster_routes(old, new);
     changes.rest(old, new)?;
     Ok(changes.0)
 }
 
-struct Changes(Vec<Change>);
+pub(super) struct Changes(Vec<Change>);
 
 /// The comparison, in the order of the peer's options, because the first refusal is the one told.
 impl Changes {
@@ -156,6 +196,13 @@ impl Changes {
         self.add(O::Users, "Reloaded: authorization users");
         self.add(O::Accounts, "Reloaded: accounts");
         no_auth_user(old, new)?;
+        // The name that is there without being said is shown as none.
+        let system = |options: &Options| match options.system_account.as_str() {
+            SYSTEM_ACCOUNT_DEFAULT => String::new(),
+            name => name.to_owned(),
+        };
+        fixed("SystemAccount", system(old), system(new))?;
+        fixed("NoSystemAccount", old.no_system_account, new.no_system_account)?;
         let (was, is) = (&old.authorization, &new.authorization);
         if was.user != is.user {
             self.add(O::Username, "Reloaded: authorization username");
@@ -200,7 +247,7 @@ impl Changes {
         use ChangedOption as O;
         if old.pid_file != new.pid_file {
             let line = new.pid_file.as_ref().map(|path| format!("Reloaded: pid_file = {path}"));
-            self.0.push(Change { option: O::PidFile, line });
+            self.push(O::PidFile, line);
         }
         let (was, is) = (text(&old.ports_file_dir), text(&new.ports_file_dir));
         self.named(O::PortsFileDir, "ports_file_dir", was, is);
@@ -234,7 +281,8 @@ impl Changes {
         }
         fixed("Shards", old.shards, new.shards)?;
         fixed("BusyPoll", old.busy_poll, new.busy_poll)?;
-        fixed("MaxPendingTotal", old.max_pending_total, new.max_pending_total)
+        fixed("MaxPendingTotal", old.max_pending_total, new.max_pending_total)?;
+        fixed("SubBarrier", old.sub_barrier, new.sub_barrier)
     }
 
     fn named<T: PartialEq + fmt::Display>(
@@ -249,8 +297,16 @@ impl Changes {
         }
     }
 
-    fn add(&mut self, option: ChangedOption, line: impl Into<String>) {
-        self.0.push(Change { option, line: Some(line.into()) });
+    pub(super) fn add(&mut self, option: ChangedOption, line: impl Into<String>) {
+        self.push(option, Some(line.into()));
+    }
+
+    pub(super) fn push(&mut self, option: ChangedOption, line: Option<String>) {
+        self.0.push(Change { option, line });
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -265,11 +321,7 @@ fn fixed<T: PartialEq + fmt::Display>(field: &str, old: T, new: T) -> Result<(),
 /// The user of nameless clients may only go, and only together with its entry.
 fn no_auth_user(old: &Options, new: &Options) -> Result<(), String> {
     let gone = new.no_auth_user.is_none()
-        && !new
-            .authorization
-            .users
-            .iter()
-            .any(|user| Some(&user.user) == old.no_auth_user.as_ref());
+        && !new.users().any(|(_, user)| Some(&user.user) == old.no_auth_user.as_ref());
     if gone {
         return Ok(());
     }

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::duration::quote;
-use super::options::split_host_port;
+use super::settings::split_host_port;
 
 /// The port of a cluster unless one is given.
 pub(super) const CLUSTER_PORT_DEFAULT: u16 = 6222;
