@@ -156,29 +156,6 @@ const fn is_whitespace(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-/// The subject and the reply under which a client gets a message from another server.
-///
-/// Consumers of a JetStream server reach clients of other servers with the stream's subject behind
-/// the reply: `$JS.ACK.<at least 7 tokens>@<subject>`. The first `@` behind eight dots divides them.
-#[must_use]
-pub fn delivered_as<'a>(
-    subject: &'a [u8],
-    reply: Option<&'a [u8]>,
-) -> (&'a [u8], Option<&'a [u8]>) {
-    let Some(text) = reply.filter(|reply| reply.starts_with(b"$JS.ACK.")) else {
-        return (subject, reply);
-    };
-    let mut dots = 0;
-    for (at, byte) in text.iter().enumerate() {
-        match byte {
-            b'.' => dots += 1,
-            b'@' if dots >= 8 => return (&text[at + 1..], Some(&text[..at])),
-            _other => {}
-        }
-    }
-    (subject, reply)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

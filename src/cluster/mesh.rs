@@ -212,14 +212,16 @@ impl ClusterName {
 /// Checks what dialling servers show.
 pub(super) fn authenticator(options: &MeshOptions) -> Authenticator {
     let method = match &options.auth {
-        Some(auth) => {
-            AuthMethod::User(User { name: auth.user.clone(), password: auth.password.clone() })
-        }
+        Some(auth) => AuthMethod::User(User {
+            name: auth.user.clone(),
+            password: auth.password.clone(),
+            account: crate::ids::AccountId::GLOBAL,
+        }),
         None => AuthMethod::None,
     };
     // How long a peer may take is the business of its shard.
     let timeout = std::time::Duration::ZERO;
-    Authenticator::new(AuthConfig { method, no_auth_user: None, timeout })
+    Authenticator::new(AuthConfig { method, no_auth_user: None, lets_anonymous_in: false, timeout })
 }
 
 /// The level of the route protocol: accounts, but no message traces yet.

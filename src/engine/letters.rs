@@ -78,6 +78,7 @@ impl Engine {
         self.router.drop_for_slow = options.drop_for_slow;
         self.router.trace = options.trace.is_some();
         let before = std::mem::replace(&mut self.options, options);
+        self.reassign_accounts();
         let open: Vec<u32> = self
             .links
             .iter()

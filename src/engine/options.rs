@@ -12,6 +12,7 @@ use crate::close::CloseReason;
 use crate::outbound::{Link, OutboundLimits};
 use crate::proto::info::InfoTemplate;
 use crate::report::{ReportRequest, ShardReport};
+use crate::session::SubjectRule;
 use crate::transport::RouteTls;
 
 use super::{InternalOrder, RouteOrder, TraceOptions};
@@ -86,6 +87,10 @@ impl Default for RouteOptions {
             auth_timeout: None,
             ping_interval: Duration::from_secs(30),
             ping_max: 2,
+            pool_size: 1,
+            dedicated: Arc::from([]),
+            import: SubjectRule::default(),
+            export: SubjectRule::default(),
             tls: None,
         }
     }
@@ -104,6 +109,14 @@ pub struct RouteOptions {
     pub ping_interval: Duration,
     /// PINGs without an answer after which a route is stale.
     pub ping_max: u32,
+    /// How many places of a pool this server's accounts are shared out over.
+    pub pool_size: u16,
+    /// Accounts that have connections of their own.
+    pub dedicated: Arc<[String]>,
+    /// What this server announces of its interest.
+    pub import: SubjectRule,
+    /// What it accepts of other servers'.
+    pub export: SubjectRule,
     /// Certificates, where connections use TLS.
     pub tls: Option<Arc<RouteTls>>,
 }

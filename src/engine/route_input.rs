@@ -120,16 +120,13 @@ impl Engine {
     }
 
     fn on_route_pong(&mut self, index: u32, route: &mut Route) {
-        route.pings_outstanding = 0;
-        if route.pinged_at > ring::Time::ZERO {
+        if std::mem::take(&mut route.pings_outstanding) > 0 {
             route.rtt = self.now - route.pinged_at;
             if let Some(link) = self.links.at_mut(index)
                 && let Some(transport) = &mut link.transport
             {
                 transport.set_rtt(route.rtt);
             }
-        }
-        if std::mem::take(&mut route.probes) {
             let (conn, rtt) = (self.conn(index), route.rtt);
             self.notify(Notice::Route(RouteEvent::Pong { conn, rtt }));
         }
@@ -144,13 +141,15 @@ impl Engine {
 
     fn on_remote_interest(&mut self, index: u32, route: &mut Route, interest: &Interest<'_>) {
         route.active_at = self.now;
-        let Some(registration) = &route.registration else { return };
+        if route.phase != RoutePhase::Registered {
+            return;
+        }
         // An account that is not known here has no clients here either.
         let Some(account) = self.account_of(route, interest.account) else { return };
         if !subject::is_valid_filter(interest.subject) {
             return self.say_error(index, ErrorText::InvalidSubscription);
         }
-        if !registration.export.permits(interest.subject) {
+        if !self.options.routes.export.permits(interest.subject) {
             return;
         }
         let want = Want { account, subject: interest.subject, queue: interest.queue };

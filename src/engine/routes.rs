@@ -18,7 +18,7 @@ use crate::sublist::Owner;
 use crate::transport::{Mode, Transport};
 
 use super::timers::Timer;
-use super::{End, Engine, Notice};
+use super::{End, Engine, Notice, RouteOptions};
 
 /// What the control plane tells a shard about its routes.
 pub enum RouteOrder {
@@ -58,8 +58,18 @@ pub enum RouteOrder {
     Continue {
         /// The connection.
         token: Token,
-        /// The control plane wants to know of the next PONG.
-        probes: bool,
+    },
+    /// Send a PING.
+    Ping {
+        /// The connection.
+        token: Token,
+    },
+    /// Drop what was learned on the connection about an account.
+    Forget {
+        /// The connection.
+        token: Token,
+        /// The account's name.
+        account: String,
     },
     /// End the connection.
     Close {
@@ -79,6 +89,8 @@ pub enum RouteEvent {
     Accepted {
         /// The connection.
         conn: ConnId,
+        /// Its number.
+        rid: u64,
         /// Its address.
         peer: SocketAddr,
     },
@@ -88,6 +100,8 @@ pub enum RouteEvent {
         dial: u64,
         /// The connection.
         conn: ConnId,
+        /// Its number.
+        rid: u64,
         /// Its address.
         peer: SocketAddr,
     },
@@ -112,7 +126,7 @@ pub enum RouteEvent {
         /// What it says.
         json: Vec<u8>,
     },
-    /// The PONG came that was asked for.
+    /// The answer to a PING came.
     Pong {
         /// The connection.
         conn: ConnId,
@@ -204,8 +218,8 @@ impl Engine {
         self.timers.schedule(self.now + FIRST_PING + spread, (token, Timer::RoutePing));
         let conn = self.conn(token.index);
         self.notify(Notice::Route(match dial {
-            Some(dial) => RouteEvent::Dialed { dial: dial.id, conn, peer },
-            None => RouteEvent::Accepted { conn, peer },
+            Some(dial) => RouteEvent::Dialed { dial: dial.id, conn, rid, peer },
+            None => RouteEvent::Accepted { conn, rid, peer },
         }));
     }
 
@@ -221,14 +235,21 @@ impl Engine {
                 self.compress(token, mode, &thresholds);
             }
             RouteOrder::Register { token, registration } => self.register(token, *registration),
-            RouteOrder::Continue { token, probes } => {
-                if let Some(route) = self.routes.get_mut(&token.index)
-                    && self.links.is_live(token)
-                {
-                    route.probes |= probes;
+            RouteOrder::Continue { token } => {
+                if self.links.is_live(token) {
                     self.resume_route(token.index);
                 }
             }
+            RouteOrder::Ping { token } => {
+                if self.links.is_live(token)
+                    && let Some(route) = self.routes.get_mut(&token.index)
+                {
+                    route.pings_outstanding += 1;
+                    route.pinged_at = self.now;
+                    self.say(token.index, encode::PING);
+                }
+            }
+            RouteOrder::Forget { token, account } => self.forget_account(token, &account),
             RouteOrder::Close { token, reason, error } => {
                 if self.links.is_live(token) && self.routes.contains_key(&token.index) {
                     if let Some(text) = error {
@@ -311,10 +332,10 @@ impl Engine {
         let index = token.index;
         let Some(mut route) = self.routes.remove(&index) else { return };
         route.phase = RoutePhase::Registered;
-        route.probes = registration.probes;
         let headers = registration.headers;
         route.registration = Some(Box::new(registration));
-        route.assign_accounts(&self.options.accounts);
+        let options = &self.options.routes;
+        route.assign_accounts(&self.options.accounts, options.pool_size, &options.dedicated);
         if let Some(link) = self.links.at_mut(index) {
             link.names_accounts = route.names_accounts();
             link.headers = headers;
@@ -333,9 +354,8 @@ impl Engine {
         let Some((link, pool)) = self.links.writer(index) else { return };
         let names = link.names_accounts;
         let accounts = &self.options.accounts;
-        let Some(registration) = &route.registration else { return };
         for (want, sum) in self.wanted.iter() {
-            if route.carries(want.account) && registration.import.permits(want.subject) {
+            if route.carries(want.account) && self.options.routes.import.permits(want.subject) {
                 let account = names.then(|| accounts.name(want.account).as_bytes());
                 let room = interest_len_max(account, want.subject, want.queue);
                 link.control_queue().write(pool, room, |out| {
@@ -345,15 +365,48 @@ impl Engine {
         }
     }
 
+    /// Accounts may have been added, or others have connections of their own now.
+    pub(super) fn reassign_accounts(&mut self) {
+        let options = std::sync::Arc::clone(&self.options);
+        let RouteOptions { pool_size, dedicated, .. } = &options.routes;
+        for index in self.registered.clone() {
+            let Some(mut route) = self.routes.remove(&index) else { continue };
+            let before = std::mem::take(&mut route.carried);
+            route.assign_accounts(&options.accounts, *pool_size, dedicated);
+            self.tell_reassigned(index, &route, &before);
+            self.routes.insert(index, route);
+        }
+    }
+
+    /// Tells a server what it is to hear on this connection from now on, and takes back what not.
+    fn tell_reassigned(&mut self, index: u32, route: &Route, before: &[bool]) {
+        let Some((link, pool)) = self.links.writer(index) else { return };
+        let (names, rule) = (link.names_accounts, &self.options.routes.import);
+        for (want, sum) in self.wanted.iter() {
+            let was = before.get(want.account.index()).copied().unwrap_or(false);
+            let is = route.carries(want.account);
+            if was == is || !rule.permits(want.subject) {
+                continue;
+            }
+            let name = self.options.accounts.name(want.account).as_bytes();
+            let account = names.then_some(name);
+            let room = interest_len_max(account, want.subject, want.queue);
+            link.control_queue().write(pool, room, |out| {
+                encode_interest(out, is, account, want.subject, want.queue, sum.all());
+            });
+        }
+    }
+
     /// Tells the servers that are concerned how many want something here.
     pub(super) fn tell_routes(&mut self, want: Want<'_>, before: u32, after: u32) {
         if self.registered.is_empty() || !is_news(&want, before, after) {
             return;
         }
+        if !self.options.routes.import.permits(want.subject) {
+            return;
+        }
         for index in &self.registered {
-            let Some(route) = self.routes.get(index) else { continue };
-            let permits = |registration: &Registration| registration.import.permits(want.subject);
-            if !route.carries(want.account) || !route.registration.as_deref().is_some_and(permits) {
+            if !self.routes.get(index).is_some_and(|route| route.carries(want.account)) {
                 continue;
             }
             let Some((link, pool)) = self.links.writer(*index) else { continue };
@@ -418,6 +471,22 @@ impl Engine {
             }
         }
         drop(route);
+    }
+
+    /// An account gets a connection of its own: what was learned of it on this one is forgotten.
+    fn forget_account(&mut self, token: Token, account: &str) {
+        let Some(account) = self.options.accounts.find(account.as_bytes()) else { return };
+        if !self.links.is_live(token) || !self.routes.contains_key(&token.index) {
+            return;
+        }
+        let owner = Owner::Route(token.index);
+        let theirs = self.router.interest_of(owner).filter(|sub| sub.account == account);
+        let subjects: Vec<_> = theirs.map(|sub| (sub.subject.clone(), sub.queue.clone())).collect();
+        for (subject, queue) in subjects {
+            let want = Want { account, subject: &subject, queue: queue.as_deref() };
+            let before = self.router.set_interest(owner, want, 0);
+            self.announce_for_routes(want, -before.cast_signed());
+        }
     }
 
     /// The servers behind this shard's routes want more, or less, of something.

@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::account::Accounts;
 use crate::close::CloseReason;
+use crate::cluster::Event;
 use crate::config::{self, ChangedOption, Loaded, Options};
-use crate::engine::Control as Say;
+use crate::engine::{Control as Say, Notice};
 use crate::files::{self, Ports, PortsFile};
 use crate::logging::Logging;
 use crate::monitor::Source;
@@ -21,6 +22,7 @@ use crate::report::{ReportRequest, ServerFacts, ShardReport};
 use crate::signals::Signal;
 
 use super::Shared;
+use super::cluster::{self, Outcome};
 use super::facts::{self, Identity};
 use super::shards::Shards;
 
@@ -29,11 +31,22 @@ pub(super) struct Control {
     loaded: RefCell<Loaded>,
     identity: Identity,
     accounts: Shared<Accounts>,
+    cluster: cluster::Handle,
     shards: RefCell<Shards>,
     files: Files,
     facts: Shared<ServerFacts>,
     lame_duck: Cell<bool>,
     random: RefCell<fastrand::Rng>,
+}
+
+/// What the control loop listens to.
+pub(super) struct Ways {
+    /// Signals of this process.
+    pub(super) signals: mpsc::UnboundedReceiver<Signal>,
+    /// What shards tell.
+    pub(super) notices: cluster::Notices,
+    /// Answers for the mesh.
+    pub(super) answers: mpsc::UnboundedReceiver<Event>,
 }
 
 /// The files that say where the server is.
@@ -72,7 +85,7 @@ impl Control {
     pub(super) fn new(
         loaded: Loaded,
         identity: Identity,
-        accounts: Arc<Accounts>,
+        (accounts, cluster): (Arc<Accounts>, cluster::Handle),
         shards: Shards,
         files: Files,
     ) -> Self {
@@ -86,6 +99,7 @@ impl Control {
             loaded: RefCell::new(loaded),
             identity,
             accounts: RefCell::new(accounts),
+            cluster,
             shards: RefCell::new(shards),
             files,
             facts: RefCell::new(Arc::new(facts)),
@@ -101,15 +115,15 @@ impl Control {
     }
 
     /// Runs until the server has ended.
-    pub(super) async fn run(
-        self: &Rc<Self>,
-        mut events: mpsc::UnboundedReceiver<Signal>,
-        logging: &Logging,
-    ) {
+    pub(super) async fn run(self: &Rc<Self>, mut ways: Ways, logging: &Logging) {
         let (done, mut duck_is_done) = mpsc::unbounded_channel();
+        self.ask_mesh(None);
         loop {
             let next = tokio::select! {
-                Some(signal) = events.recv() => self.on_signal(signal, logging, &done),
+                Some(signal) = ways.signals.recv() => self.on_signal(signal, logging, &done),
+                Some(notice) = ways.notices.recv() => self.on_notice(notice),
+                Some(event) = ways.answers.recv() => self.ask_mesh(Some(event)),
+                () = cluster::due(self.cluster.as_ref(), wall_clock) => self.ask_mesh(None),
                 Some(()) = duck_is_done.recv() => Next::End,
                 else => Next::End,
             };
@@ -120,6 +134,32 @@ impl Control {
         tracing::info!("Initiating Shutdown...");
         self.shards.borrow_mut().end();
         *self.files.ports_file.borrow_mut() = None;
+    }
+
+    /// A shard has something to tell.
+    fn on_notice(&self, notice: Notice) -> Next {
+        match notice {
+            Notice::Route(seen) => self.ask_mesh(Some(cluster::event(seen))),
+            Notice::Deliveries(_) => Next::Wait,
+        }
+    }
+
+    /// Something happened to the mesh, or it is time; what it decides is carried out.
+    fn ask_mesh(&self, event: Option<Event>) -> Next {
+        if let Some(cluster) = &self.cluster {
+            let outcomes = cluster.handle(wall_clock(), event);
+            self.carry_out(outcomes);
+        }
+        Next::Wait
+    }
+
+    fn carry_out(&self, outcomes: Vec<Outcome>) {
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Tell(shard, say) => self.shards.borrow().tell(shard, say),
+                Outcome::Facts => self.tell_options(false, true),
+            }
+        }
     }
 
     fn on_signal(
@@ -157,6 +197,7 @@ impl Control {
         // An error means that the shard has ended, and the listener with it.
         let _ = listener_is_closed.await;
         tracing::info!("Entering lame duck mode, stop accepting new clients");
+        self.ask_mesh(Some(Event::LameDuck));
         let (duration, grace) = {
             let loaded = self.loaded.borrow();
             (loaded.options.lame_duck_duration, loaded.options.lame_duck_grace_period)
@@ -196,7 +237,7 @@ impl Control {
         let engine = facts::engine(
             &self.loaded.borrow().options,
             &self.identity,
-            &self.accounts.borrow(),
+            (&self.accounts.borrow(), &cluster::facts_of(&self.cluster)),
             self.lame_duck.get(),
         );
         let options = Arc::new(engine);
@@ -239,6 +280,9 @@ impl Control {
         *self.facts.borrow_mut() = Arc::new(facts);
         self.tell_options(true, changed(ChangedOption::ClientAdvertise));
         self.close_excess(&loaded.options);
+        if let Some(cluster) = &self.cluster {
+            self.carry_out(cluster.reload(wall_clock(), &loaded.options, &self.identity));
+        }
         let digest = loaded.digest.as_deref().unwrap_or_default();
         tracing::info!("Reloaded server configuration ({digest})");
     }
@@ -298,6 +342,6 @@ fn count(clients: usize) -> u32 {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the control plane is not simulated")]
-fn wall_clock() -> Time {
+pub(super) fn wall_clock() -> Time {
     Time::ZERO + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

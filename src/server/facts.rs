@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use crate::account::{self, Accounts};
 use crate::auth::{AuthConfig, AuthMethod, Authenticator, User};
-use crate::config::{ClusterOptions, Loaded, Options};
+use crate::config::{ClusterOptions, Loaded, Options, RoutePermissions, SubjectRules};
 use crate::engine::{ClientLimits, EngineOptions, RouteOptions, TraceOptions};
 use crate::ids::AccountId;
 use crate::outbound::OutboundLimits;
 use crate::proto::info::{COMPATIBLE_VERSION, InfoTemplate, LANGUAGE, OWN_VERSION, ServerInfo};
 use crate::report::ServerFacts;
+use crate::session::SubjectRule;
+
+use super::cluster::ClusterFacts;
 
 /// Who this server is, for as long as it runs.
 #[derive(Clone, Debug)]
@@ -27,7 +30,12 @@ impl Identity {
     }
 
     /// What clients are told under these options.
-    pub(super) fn server_info(&self, options: &Options, lame_duck: bool) -> ServerInfo {
+    pub(super) fn server_info(
+        &self,
+        options: &Options,
+        cluster: &ClusterFacts,
+        lame_duck: bool,
+    ) -> ServerInfo {
         let (host, port) = advertised(options);
         ServerInfo {
             host,
@@ -35,6 +43,9 @@ impl Identity {
             headers: !options.no_header_support,
             auth_required: authenticator(options, &accounts(options, None)).connect_required(),
             max_payload: options.max_payload,
+            cluster: cluster.name.clone(),
+            cluster_dynamic: cluster.dynamic,
+            connect_urls: cluster.connect_urls.clone(),
             lame_duck,
             ..self.info.clone()
         }
@@ -97,7 +108,7 @@ pub(super) fn authenticator(options: &Options, accounts: &Accounts) -> Authentic
 pub(super) fn engine(
     options: &Options,
     identity: &Identity,
-    accounts: &Arc<Accounts>,
+    (accounts, cluster): (&Arc<Accounts>, &ClusterFacts),
     lame_duck: bool,
 ) -> EngineOptions {
     let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
@@ -120,7 +131,7 @@ pub(super) fn engine(
         auth: Arc::new(authenticator(options, accounts)),
         auth_timeout: options.authorization.timeout,
         headers: !options.no_header_support,
-        info: InfoTemplate::new(&identity.server_info(options, lame_duck)),
+        info: InfoTemplate::new(&identity.server_info(options, cluster, lame_duck)),
         drop_for_slow: options.no_fast_producer_stall,
         max_closed: count(options.max_closed_clients),
         trace: options.trace.then(|| TraceOptions {
@@ -137,6 +148,13 @@ pub(super) fn engine(
 fn routes(options: &Options) -> RouteOptions {
     let none = ClusterOptions::default();
     let cluster = options.cluster.as_ref().unwrap_or(&none);
+    let rule = |side: fn(&RoutePermissions) -> Option<&SubjectRules>| {
+        let rules = cluster.permissions.as_ref().and_then(side);
+        rules.map_or_else(SubjectRule::default, |rules| SubjectRule {
+            allow: Some(rules.allow.clone()).filter(|allow| !allow.is_empty()),
+            deny: rules.deny.clone(),
+        })
+    };
     RouteOptions {
         enabled: options.cluster.as_ref().is_some_and(|cluster| cluster.port.is_some()),
         outbound: OutboundLimits {
@@ -146,6 +164,10 @@ fn routes(options: &Options) -> RouteOptions {
         auth_timeout: cluster.authorization.as_ref().map(|_| cluster.auth_timeout),
         ping_interval: cluster.ping_interval,
         ping_max: cluster.ping_max,
+        pool_size: cluster.pool_size.unwrap_or(1),
+        dedicated: cluster.accounts.clone().into(),
+        import: rule(|permissions| permissions.import.as_ref()),
+        export: rule(|permissions| permissions.export.as_ref()),
         tls: None,
     }
 }

@@ -17,15 +17,19 @@ pub(super) fn clients(options: &Options) -> Result<(Socket, SocketAddr), String>
     let failed = |error: std::io::Error| {
         format!("Error listening on port: {}:{}, {error}", options.host, options.port)
     };
-    let address = resolve(&options.host, options.port).map_err(failed)?;
+    listen_on(&options.host, options.port).map_err(failed)
+}
+
+fn listen_on(host: &str, port: u16) -> std::io::Result<(Socket, SocketAddr)> {
+    let address = resolve(host, port)?;
     if address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
         // The wildcard means both families; a host without IPv6 has only the one.
-        let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, options.port));
+        let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         if let Ok(listening) = listen_soon(both) {
             return Ok(listening);
         }
     }
-    listen_soon(address).map_err(failed)
+    listen_soon(address)
 }
 
 /// Listens; when the address is in use, tries again for a moment: the rings of a server that was just
@@ -40,6 +44,20 @@ fn listen_soon(address: SocketAddr) -> std::io::Result<(Socket, SocketAddr)> {
         }
     }
     uring::listen(address)
+}
+
+/// Listens for other servers, if this one is to be part of a cluster, and writes the bound port back.
+///
+/// # Errors
+/// The line to log before the server ends.
+pub(super) fn routes(options: &mut Options) -> Result<Option<(Socket, SocketAddr)>, String> {
+    let Some(cluster) = &mut options.cluster else { return Ok(None) };
+    let Some(port) = cluster.port else { return Ok(None) };
+    let (socket, bound) = listen_on(&cluster.host, port)
+        .map_err(|error| format!("Error listening on router port: {port} - {error}"))?;
+    cluster.port = Some(bound.port());
+    tracing::info!("Listening for route connections on {}:{}", cluster.host, bound.port());
+    Ok(Some((socket, bound)))
 }
 
 /// Listens for the monitor, if it is on.

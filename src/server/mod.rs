@@ -4,6 +4,7 @@
 //! control plane (signals, monitoring, reloads, the lame duck's clock) runs on the calling thread, in
 //! a tokio-uring runtime.
 
+mod cluster;
 mod control;
 mod facts;
 mod listener;
@@ -12,7 +13,7 @@ mod shards;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ring::uring;
+use ring::{Socket, uring};
 use tokio::sync::mpsc;
 
 use crate::config::{Loaded, Options};
@@ -20,9 +21,10 @@ use crate::files;
 use crate::logging::{FATAL, LogOptions, Logging};
 use crate::monitor::{Monitor, MonitorLimits};
 use crate::signals::{Signal, SignalListener};
-use control::Control;
+use cluster::Cluster;
+use control::{Control, Ways};
 use facts::Identity;
-use shards::Shards;
+use shards::{Listeners, Shards};
 
 /// The name under which tools look for the program.
 pub const PEER_NAME: &str = "nats-server";
@@ -55,12 +57,19 @@ fn serve(mut loaded: Loaded, program: &str, logging: &Logging) -> Result<(), Str
     let (listener, bound) = listener::clients(&loaded.options)?;
     loaded.options.port = bound.port();
     tracing::info!("Listening for client connections on {}:{}", loaded.options.host, bound.port());
-    let files = write_files(&loaded.options, program, bound, monitor.as_ref())?;
+    let routes = listener::routes(&mut loaded.options)?;
+    let files = write_files(&loaded.options, program, (bound, routes), monitor.as_ref())?;
     let accounts = Arc::new(facts::accounts(&loaded.options, None));
-    let shards = Shards::start(&loaded.options, &identity, &accounts, listener)?;
+    let (notices, noticed) = cluster::notices();
+    let (mesh, answers) = start_mesh(&loaded.options, &identity);
+    let told = cluster::facts_of(&mesh);
+    let listeners = Listeners { clients: listener, routes: routes.map(|(socket, _)| socket) };
+    let shards =
+        Shards::start(&loaded.options, &identity, (&accounts, &told), listeners, &notices)?;
     tracing::info!("Server is ready");
     tokio_uring::start(async {
-        let control = Rc::new(Control::new(loaded, identity, accounts, shards, files));
+        let ways = Ways { signals: signals.events, notices: noticed, answers };
+        let control = Rc::new(Control::new(loaded, identity, (accounts, mesh), shards, files));
         if let Some(socket) = monitor {
             control.set_monitor_port(socket.local_addr().map_or(0, |at| at.port()));
             let listener = tokio::net::TcpListener::from_std(socket);
@@ -70,11 +79,28 @@ fn serve(mut loaded: Loaded, program: &str, logging: &Logging) -> Result<(), Str
                 Err(error) => tracing::error!("Monitoring does not run: {error}"),
             }
         }
-        control.run(signals.events, logging).await;
+        control.run(ways, logging).await;
     });
     drop(signals.listener);
     tracing::info!("Server Exiting..");
     Ok(())
+}
+
+/// The mesh of a server that is to be part of a cluster, and where its answers come out.
+fn start_mesh(
+    options: &Options,
+    identity: &Identity,
+) -> (cluster::Handle, mpsc::UnboundedReceiver<crate::cluster::Event>) {
+    let cluster = options.cluster.as_ref().filter(|cluster| cluster.port.is_some());
+    match cluster {
+        Some(cluster) => {
+            let shards = shards::shard_count(options.shards);
+            let now = control::wall_clock();
+            let (mesh, answers) = Cluster::new(options, cluster, identity, shards, now);
+            (Some(Rc::new(mesh)), answers)
+        }
+        None => (None, mpsc::unbounded_channel().1),
+    }
 }
 
 /// The signals of this process, as events.
@@ -122,13 +148,14 @@ fn announce(loaded: &Loaded, identity: &Identity) {
 fn write_files(
     options: &Options,
     program: &str,
-    bound: std::net::SocketAddr,
+    (bound, routes): (std::net::SocketAddr, Option<(Socket, std::net::SocketAddr)>),
     monitor: Option<&std::net::TcpListener>,
 ) -> Result<control::Files, String> {
     let monitoring = monitor.and_then(|socket| socket.local_addr().ok());
     let ports = files::Ports {
         nats: files::listen_urls("nats", bound),
         monitoring: monitoring.map_or_else(Vec::new, |at| files::listen_urls("http", at)),
+        cluster: routes.map_or_else(Vec::new, |(_, at)| files::listen_urls("nats", at)),
         ..files::Ports::default()
     };
     let files = control::Files::new(program.to_owned(), ports);

@@ -6,13 +6,15 @@ use std::thread::{self, JoinHandle};
 
 use ring::uring::{BusyPoll, Uring, UringOptions};
 use ring::{Doorbell, Ring, Socket};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::account::Accounts;
 use crate::config::{self, Options};
-use crate::engine::{Control, Engine, EngineOptions, Errand, Shared};
+use crate::engine::{Control, Engine, EngineOptions, Errand, Notice, Shared};
 use crate::mailbox::{self, Door, Mailboxes};
 use crate::shard::Shard;
 
+use super::cluster::ClusterFacts;
 use super::facts::{self, Identity};
 
 /// Threads that hash passwords: a hash takes about 100 ms of one.
@@ -25,6 +27,15 @@ pub(super) struct Shards {
     voices: Voices,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// Where connections come in.
+#[derive(Clone, Copy)]
+pub(super) struct Listeners {
+    /// Clients'.
+    pub(super) clients: Socket,
+    /// Other servers', where there are any.
+    pub(super) routes: Option<Socket>,
 }
 
 /// How to speak to each shard.
@@ -61,14 +72,15 @@ impl Shards {
     pub(super) fn start(
         options: &Options,
         identity: &Identity,
-        accounts: &Arc<Accounts>,
-        listener: Socket,
+        (accounts, cluster): (&Arc<Accounts>, &ClusterFacts),
+        listeners: Listeners,
+        notices: &UnboundedSender<Notice>,
     ) -> Result<Self, String> {
         let count = shard_count(options.shards);
         let (boxes, controls) = mailbox::connect(count);
         let (errands, asked) = mpsc::sync_channel(HASHES_WAITING);
         let start = Arc::new(Start {
-            options: Arc::new(facts::engine(options, identity, accounts, false)),
+            options: Arc::new(facts::engine(options, identity, (accounts, cluster), false)),
             shared: Arc::new(Shared::default()),
             errands,
             busy_poll: busy_poll(options.busy_poll),
@@ -81,7 +93,8 @@ impl Shards {
         let mut threads = Vec::new();
         for mail in boxes {
             let (start, name) = (Arc::clone(&start), format!("shard-{}", mail.shard));
-            let run = move || run_shard(&start, mail, listener, count);
+            let notices = notices.clone();
+            let run = move || run_shard(&start, mail, listeners, count, notices);
             let spawned = thread::Builder::new().name(name).spawn(run);
             threads.push(spawned.map_err(|error| format!("A shard cannot start: {error}"))?);
         }
@@ -129,7 +142,13 @@ impl Shards {
     }
 }
 
-fn run_shard(start: &Start, mut mail: Mailboxes<Control>, listener: Socket, shards: u16) {
+fn run_shard(
+    start: &Start,
+    mut mail: Mailboxes<Control>,
+    listeners: Listeners,
+    shards: u16,
+    notices: UnboundedSender<Notice>,
+) {
     let ring = Uring::new(UringOptions { busy_poll: start.busy_poll });
     match &ring {
         Ok(ring) => lock(&start.bells).push((mail.shard, ring.doorbell())),
@@ -146,10 +165,17 @@ fn run_shard(start: &Start, mut mail: Mailboxes<Control>, listener: Socket, shar
     }
     let (seed, now) = (ring.random_seed(), ring.now());
     let (options, shared) = (Arc::clone(&start.options), Arc::clone(&start.shared));
-    let engine = Engine::new(options, shared, mail, start.errands.clone(), seed, now);
+    let mut engine = Engine::new(options, shared, mail, start.errands.clone(), seed, now);
+    engine.set_tell_control(Box::new(move |notice| {
+        // Nobody listens any more once the server ends.
+        let _ = notices.send(notice);
+    }));
     let mut loop_ = Shard::new(ring, engine);
     if shard == 0 {
-        loop_.listen(listener, Door::Clients, shards);
+        loop_.listen(listeners.clients, Door::Clients, shards);
+        if let Some(routes) = listeners.routes {
+            loop_.listen(routes, Door::Routes, shards);
+        }
     }
     if let Err(error) = loop_.run() {
         // Its clients are lost; better that all of them notice and go elsewhere.
@@ -182,7 +208,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// How many shards; the choice for `auto` stands with its reason in ARCHITECTURE.md.
-fn shard_count(shards: config::Shards) -> u16 {
+pub(super) fn shard_count(shards: config::Shards) -> u16 {
     match shards {
         config::Shards::Count(count) => u16::from(count),
         config::Shards::Auto => {

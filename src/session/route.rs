@@ -12,7 +12,6 @@
 //! on, and the session waits for the answer. Invariant: while it waits, nothing behind is parsed.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ring::Time;
@@ -21,6 +20,7 @@ use crate::account::Accounts;
 use crate::ids::AccountId;
 use crate::proto::route::pool_index;
 use crate::subject;
+use crate::transport::Mode;
 
 use super::{Input, Line};
 
@@ -39,14 +39,7 @@ pub enum RoutePhase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteLane {
     /// The accounts of one place in the pool.
-    Pool {
-        /// The place.
-        index: u16,
-        /// How many places this server has.
-        size: u16,
-        /// Accounts that have connections of their own.
-        dedicated: Arc<[String]>,
-    },
+    Pool(u16),
     /// One account, which no line names.
     Account(String),
     /// All accounts: the other server knows no pools.
@@ -89,14 +82,8 @@ pub struct Registration {
     pub solicited: bool,
     /// The connection is one that the configuration asks for.
     pub configured: bool,
-    /// What this server announces of its interest.
-    pub import: SubjectRule,
-    /// What it accepts of the other one's.
-    pub export: SubjectRule,
-    /// The control plane wants to know of the next PONG.
-    pub probes: bool,
-    /// How the connection is compressed, as monitoring shows it.
-    pub compression: &'static str,
+    /// How the connection is compressed.
+    pub compression: Mode,
 }
 
 /// See the module's documentation.
@@ -133,8 +120,6 @@ pub struct Route {
     pub pinged_at: Time,
     /// The last round trip measured.
     pub rtt: Duration,
-    /// The control plane wants to know of the next PONG.
-    pub probes: bool,
     /// Messages that came in.
     pub in_msgs: u64,
     /// Bytes of headers and payload that came in.
@@ -162,7 +147,6 @@ impl Route {
             pings_outstanding: 0,
             pinged_at: Time::ZERO,
             rtt: Duration::ZERO,
-            probes: false,
             in_msgs: 0,
             in_bytes: 0,
         }
@@ -175,22 +159,25 @@ impl Route {
     }
 
     /// Works out which accounts the connection carries; to be done again when accounts are added.
-    pub fn assign_accounts(&mut self, accounts: &Accounts) {
+    ///
+    /// This server shares its accounts out over so many places of the pool, but for those that are
+    /// `dedicated`.
+    pub fn assign_accounts(&mut self, accounts: &Accounts, pool_size: u16, dedicated: &[String]) {
         let Some(registration) = &self.registration else { return };
         self.carried = accounts
             .iter()
             .map(|(_, account)| match &registration.lane {
                 RouteLane::Everything => true,
                 RouteLane::Account(name) => **name == *account.name,
-                RouteLane::Pool { index, size, dedicated } => {
+                RouteLane::Pool(index) => {
                     !dedicated.iter().any(|name| **name == *account.name)
-                        && pool_index(account.name.as_bytes(), *size) == *index
+                        && pool_index(account.name.as_bytes(), pool_size) == *index
                 }
             })
             .collect();
         self.account = match &registration.lane {
             RouteLane::Account(name) => accounts.find(name.as_bytes()),
-            RouteLane::Everything | RouteLane::Pool { .. } => None,
+            RouteLane::Everything | RouteLane::Pool(_) => None,
         };
     }
 

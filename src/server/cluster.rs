@@ -1,0 +1,321 @@
+//! Carries out what the mesh decides: its actions go to shards, names are resolved, time is kept.
+//!
+//! The mesh itself knows no socket and no clock; what shards see of routes comes here as notices and
+//! goes to it as events.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring::Time;
+use tokio::sync::mpsc;
+
+use crate::cluster::{self, Action, Event, Mesh, MeshOptions};
+use crate::config::{ClusterOptions, Options};
+use crate::engine::{Control as Say, RouteEvent, RouteOrder};
+use crate::files;
+use crate::ids::ConnId;
+use crate::proto::info::COMPATIBLE_VERSION;
+use crate::proto::route_info;
+use crate::session::{Registration, RouteLane};
+
+use super::facts::Identity;
+
+/// What clients are told of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ClusterFacts {
+    /// Its name; empty where there is none.
+    pub(super) name: String,
+    /// The name was made up.
+    pub(super) dynamic: bool,
+    /// Where its servers can be reached, this one first.
+    pub(super) connect_urls: Vec<String>,
+}
+
+/// What the control loop is to do after the mesh has spoken.
+pub(super) enum Outcome {
+    /// Tell a shard something.
+    Tell(u16, Say),
+    /// Clients are to be told of the cluster.
+    Facts,
+}
+
+/// See the module's documentation.
+pub(super) struct Cluster {
+    mesh: RefCell<Mesh>,
+    /// Answers to what takes a while.
+    answers: mpsc::UnboundedSender<Event>,
+    facts: RefCell<ClusterFacts>,
+    thresholds: RefCell<Vec<Duration>>,
+    shards: u16,
+    next_shard: std::cell::Cell<u16>,
+}
+
+impl Cluster {
+    /// A mesh of this server alone, and where answers to what takes a while come out.
+    pub(super) fn new(
+        options: &Options,
+        cluster: &ClusterOptions,
+        identity: &Identity,
+        shards: u16,
+        now: Time,
+    ) -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (answers, answered) = mpsc::unbounded_channel();
+        let mesh = Mesh::new(mesh_options(options, cluster, identity), now.nanos(), now);
+        let name = mesh.cluster_name().to_owned();
+        let dynamic = cluster.name.is_none();
+        tracing::info!("Cluster name is {name}");
+        if dynamic {
+            tracing::warn!("Cluster name was dynamically generated, consider setting one");
+        }
+        let facts = ClusterFacts { name, dynamic, connect_urls: Vec::new() };
+        let cluster = Self {
+            mesh: RefCell::new(mesh),
+            answers,
+            facts: RefCell::new(facts),
+            thresholds: RefCell::new(cluster.rtt_thresholds.clone()),
+            shards,
+            next_shard: std::cell::Cell::new(0),
+        };
+        (cluster, answered)
+    }
+
+    /// What clients are told of the cluster.
+    pub(super) fn facts(&self) -> ClusterFacts {
+        self.facts.borrow().clone()
+    }
+
+    /// The mesh, for what it can tell.
+    pub(super) fn mesh(&self) -> std::cell::Ref<'_, Mesh> {
+        self.mesh.borrow()
+    }
+
+    /// When the mesh wants to be asked next.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.mesh.borrow().deadline()
+    }
+
+    /// Something happened, or it is time.
+    pub(super) fn handle(&self, now: Time, event: Option<Event>) -> Vec<Outcome> {
+        let mut actions = Vec::new();
+        match event {
+            Some(event) => self.mesh.borrow_mut().handle(now, event, &mut actions),
+            None => self.mesh.borrow_mut().expire(now, &mut actions),
+        }
+        actions.into_iter().filter_map(|action| self.carry_out(action)).collect()
+    }
+
+    /// The configuration was read again.
+    pub(super) fn reload(&self, now: Time, options: &Options, identity: &Identity) -> Vec<Outcome> {
+        let Some(cluster) = &options.cluster else { return Vec::new() };
+        self.thresholds.borrow_mut().clone_from(&cluster.rtt_thresholds);
+        let options = mesh_options(options, cluster, identity);
+        self.handle(now, Some(Event::Options(Box::new(options))))
+    }
+
+    fn carry_out(&self, action: Action) -> Option<Outcome> {
+        let order = |conn: ConnId, order| Some(Outcome::Tell(conn.shard, Say::Route(order)));
+        match action {
+            Action::Resolve { lookup, host, port } => {
+                self.resolve(lookup, host, port);
+                None
+            }
+            Action::Dial { dial, address, tls_name, shard_hint } => {
+                let shard = shard_hint % self.shards;
+                Some(Outcome::Tell(shard, Say::Route(RouteOrder::Dial { dial, address, tls_name })))
+            }
+            Action::CheckPassword { conn, job } => {
+                let answers = self.answers.clone();
+                tokio::task::spawn_blocking(move || {
+                    let accepted = job.run().is_some();
+                    // The server may have ended meanwhile.
+                    let _ = answers.send(Event::Verdict { conn, accepted });
+                });
+                None
+            }
+            Action::Send { conn, bytes } => {
+                order(conn, RouteOrder::Send { token: conn.token, bytes })
+            }
+            Action::Compress { conn, mode } => {
+                let thresholds = self.thresholds.borrow().clone();
+                order(conn, RouteOrder::Compress { token: conn.token, mode, thresholds })
+            }
+            Action::Register { conn, registration } => {
+                let registration = Box::new(registered(*registration));
+                order(conn, RouteOrder::Register { token: conn.token, registration })
+            }
+            Action::Ping { conn } => order(conn, RouteOrder::Ping { token: conn.token }),
+            Action::Continue { conn } => order(conn, RouteOrder::Continue { token: conn.token }),
+            Action::Close { conn, reason, error } => {
+                order(conn, RouteOrder::Close { token: conn.token, reason, error })
+            }
+            Action::ForgetAccount { conn, account } => {
+                order(conn, RouteOrder::Forget { token: conn.token, account })
+            }
+            Action::ClientUrls(urls) => {
+                self.facts.borrow_mut().connect_urls = urls;
+                Some(Outcome::Facts)
+            }
+            Action::ClusterName(name) => {
+                self.facts.borrow_mut().name = name;
+                Some(Outcome::Facts)
+            }
+            // What the peer lets through it filters itself; who is there, the mesh remembers.
+            Action::PeerRules { .. } | Action::RemoteJoined { .. } | Action::RemoteLeft { .. } => {
+                None
+            }
+        }
+    }
+
+    /// Asks for the addresses of a name, without waiting.
+    fn resolve(&self, lookup: u64, host: String, port: u16) {
+        let answers = self.answers.clone();
+        tokio::task::spawn_local(async move {
+            let found = tokio::net::lookup_host((host.as_str(), port)).await;
+            let addresses = match found {
+                Ok(addresses) => Ok(addresses.collect::<Vec<SocketAddr>>()),
+                Err(error) => Err(format!("lookup {host}: {error}")),
+            };
+            // The server may have ended meanwhile.
+            let _ = answers.send(Event::Resolved { lookup, addresses });
+        });
+        self.next_shard.set(self.next_shard.get().wrapping_add(1));
+    }
+}
+
+/// What a shard saw, as the mesh knows it.
+pub(super) fn event(seen: RouteEvent) -> Event {
+    match seen {
+        RouteEvent::Accepted { conn, rid, peer } => Event::Accepted { conn, rid, peer },
+        RouteEvent::Dialed { dial, conn, rid, peer } => Event::Dialed { dial, conn, rid, peer },
+        RouteEvent::DialFailed { dial, error } => Event::DialFailed { dial, error },
+        RouteEvent::Connect { conn, json } => Event::Connect { conn, json },
+        RouteEvent::Info { conn, json } => Event::Info { conn, json },
+        RouteEvent::Pong { conn, rtt } => Event::Pong { conn, rtt },
+        RouteEvent::Refused { conn, text } => Event::Refused { conn, text },
+        RouteEvent::Closed { conn, reason } => Event::Closed { conn, reason },
+    }
+}
+
+/// What the mesh registered, as a shard knows it.
+fn registered(registration: cluster::Registration) -> Registration {
+    Registration {
+        remote_id: registration.remote_id.into(),
+        remote_name: registration.remote_name.into(),
+        lane: match registration.lane {
+            cluster::Lane::Pool(index) => RouteLane::Pool(index),
+            cluster::Lane::Account(name) => RouteLane::Account(name),
+            cluster::Lane::Everything => RouteLane::Everything,
+        },
+        headers: registration.headers,
+        is_ringmesh: registration.ringmesh,
+        solicited: registration.solicited,
+        configured: registration.configured,
+        compression: registration.compression,
+    }
+}
+
+/// The mesh's share of the options.
+fn mesh_options(options: &Options, cluster: &ClusterOptions, identity: &Identity) -> MeshOptions {
+    let auth = |user: &str, password: &str| cluster::RouteAuth {
+        user: user.to_owned(),
+        password: password.to_owned(),
+    };
+    let rules = |rules: &crate::config::SubjectRules| route_info::SubjectRules {
+        allow: rules.allow.clone(),
+        deny: rules.deny.clone(),
+    };
+    let permissions = cluster.permissions.as_ref();
+    let port = cluster.port.unwrap_or(0);
+    let known = [crate::account::GLOBAL.to_owned(), options.system_account.clone()];
+    MeshOptions {
+        server_id: identity.info.server_id.clone(),
+        server_name: identity.info.server_name.clone(),
+        version: COMPATIBLE_VERSION.to_owned(),
+        cluster: cluster.name.clone(),
+        host: cluster.host.clone(),
+        port,
+        interfaces: files::local_addresses(),
+        advertise: cluster
+            .advertise
+            .as_ref()
+            .map(|advertise| (advertise.host.clone(), advertise.port.unwrap_or(port))),
+        no_advertise: cluster.no_advertise,
+        routes: cluster
+            .routes
+            .iter()
+            .map(|url| cluster::RouteUrl {
+                host: url.host.clone(),
+                port: url.port,
+                auth: url
+                    .user
+                    .as_ref()
+                    .map(|user| auth(user, url.password.as_deref().unwrap_or_default())),
+            })
+            .collect(),
+        auth: cluster.authorization.as_ref().map(|route| auth(&route.user, &route.password)),
+        connect_retries: cluster.connect_retries,
+        connect_backoff: cluster.connect_backoff,
+        pool_size: cluster.pool_size,
+        accounts: cluster.accounts.iter().cloned().collect(),
+        accounts_known: options
+            .accounts
+            .iter()
+            .map(|account| account.name.clone())
+            .chain(known)
+            .collect(),
+        compression: Some(cluster.compression),
+        tls: cluster.tls.is_some(),
+        import: permissions.and_then(|permissions| permissions.import.as_ref()).map(rules),
+        export: permissions.and_then(|permissions| permissions.export.as_ref()).map(rules),
+        client_urls: client_urls(options),
+        headers: !options.no_header_support,
+        max_payload: options.max_payload,
+    }
+}
+
+/// Where clients reach this server.
+fn client_urls(options: &Options) -> Vec<String> {
+    if let Some(advertise) = &options.client_advertise {
+        let port = advertise.port.unwrap_or(options.port);
+        return vec![format!("{}:{port}", advertise.host)];
+    }
+    match options.host.parse() {
+        Ok(ip) => files::listen_urls("nats", SocketAddr::new(ip, options.port))
+            .into_iter()
+            .filter_map(|url| url.strip_prefix("nats://").map(str::to_owned))
+            .filter(|url| {
+                // A wildcard stands for the addresses by which others reach this host.
+                let address: Option<SocketAddr> = url.parse().ok();
+                !ip.is_unspecified() || address.is_some_and(|at| !at.ip().is_loopback())
+            })
+            .collect(),
+        Err(_) => vec![format!("{}:{}", options.host, options.port)],
+    }
+}
+
+/// How the shards tell the control loop what happens.
+pub(super) type Notices = mpsc::UnboundedReceiver<crate::engine::Notice>;
+
+/// One end for each shard, and the one that the control loop reads.
+pub(super) fn notices() -> (mpsc::UnboundedSender<crate::engine::Notice>, Notices) {
+    mpsc::unbounded_channel()
+}
+
+/// Waits until the mesh wants to be asked; for ever, when there is none or it wants nothing.
+pub(super) async fn due(cluster: Option<&Rc<Cluster>>, now: impl Fn() -> Time) {
+    match cluster.and_then(|cluster| cluster.deadline()) {
+        Some(at) => tokio::time::sleep(at - now()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A shared handle, as the control loop keeps it.
+pub(super) type Handle = Option<Rc<Cluster>>;
+
+/// Facts for clients where there is no cluster.
+pub(super) fn facts_of(cluster: &Handle) -> Arc<ClusterFacts> {
+    Arc::new(cluster.as_ref().map_or_else(ClusterFacts::default, |cluster| cluster.facts()))
+}
