@@ -147,8 +147,8 @@ fn version(node: &Node) -> Result<TlsVersion, ConfigError> {
 fn certificates(node: &Node) -> Result<Vec<CertificateFiles>, ConfigError> {
     let context = "error parsing certificates config:";
     let Value::Array(entries) = &node.value else {
-        let text = format!("{context} unsupported type {}", node.value.go_type());
-        return Err(node.error(text));
+        // Whatever stands there, the peer names the type of the block around it.
+        return Err(node.error(format!("{context} unsupported type map[string]interface {{}}")));
     };
     let mut chains = Vec::with_capacity(entries.len());
     for entry in entries {
