@@ -80,12 +80,13 @@ impl Router {
     pub fn other_shard(&mut self, subject: &[u8], group: &[u8]) -> Option<u16> {
         let matches = self.sublist.matches(subject);
         let group = matches.queues.iter().find(|queue| *queue.name == *group)?;
-        let mut owners = queue_group::order(&group.members, self.random.u64(..))
-            .filter_map(|member| self.subscriptions.get(member.id as usize));
-        owners.find_map(|subscription| match subscription.owner {
+        let shard = |member: Member| match self.subscriptions.get(member.id as usize)?.owner {
             Owner::Shard(shard) => Some(shard),
             Owner::Client(_) => None,
-        })
+        };
+        let random = self.random.u64(..);
+        let first = queue_group::pick(&group.members, random, |member| shard(member).is_some());
+        queue_group::from(&group.members, first).find_map(shard)
     }
 
     /// Whether a client has a plain subscription of its own that a subject matches, and its sid.
@@ -127,7 +128,9 @@ impl Hand<'_> {
     /// Gives the message to one member of a group.
     fn give_one(&mut self, members: &[Member], message: &Message<'_>, random: u64) -> Taker {
         let routed = matches!(message.origin, Origin::Shard { .. });
-        for member in queue_group::order(members, random) {
+        let first =
+            queue_group::pick(members, random, |member| self.may_take(member, message.origin));
+        for member in queue_group::from(members, first) {
             let owner = self.subscriptions.get(member.id as usize).map(|sub| sub.owner);
             match owner {
                 Some(Owner::Client(index)) if self.give_client(member.id, index, message) => {
@@ -138,6 +141,18 @@ impl Hand<'_> {
             }
         }
         Taker::Nobody
+    }
+
+    /// Whether a member of a group comes into question at all.
+    fn may_take(&self, member: Member, origin: Origin<'_>) -> bool {
+        if matches!(origin, Origin::Client { echo: true, .. } | Origin::Internal) {
+            return true;
+        }
+        match self.subscriptions.get(member.id as usize).map(|subscription| subscription.owner) {
+            Some(Owner::Client(index)) => !origin.excludes(index),
+            Some(Owner::Shard(_)) => !matches!(origin, Origin::Shard { .. }),
+            None => false,
+        }
     }
 
     fn give_client(&mut self, id: u32, index: u32, message: &Message<'_>) -> bool {

@@ -10,6 +10,8 @@ mod deliver;
 mod interest;
 mod queue_group;
 pub mod run;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
