@@ -36,6 +36,9 @@ impl Engine {
         if let Some(error) = end.error {
             self.say_error(index, error);
         }
+        if end.reason == CloseReason::AuthenticationFailure {
+            self.counters.auth_errors += 1;
+        }
         self.remember_closed(index, end.reason);
         self.withdraw(index);
         let token = self.links.token(index);

@@ -157,6 +157,7 @@ impl Engine {
 
     fn on_parcel(&mut self, from: u16, parcel: &Parcel) {
         self.counters.mailbox_in_msgs += u64::from(parcel.messages);
+        self.latency.taken(self.now, parcel.posted_at, parcel.messages);
         let mut last = None;
         self.router.reach.clear();
         for posted in parcel.iter(self.mail.shard) {

@@ -11,6 +11,7 @@ mod client;
 mod closing;
 mod flow;
 mod input;
+mod latency;
 mod letters;
 mod options;
 mod report;
@@ -36,6 +37,7 @@ use crate::session::{Client, Filling, Phase};
 use crate::stats::Counters;
 use crate::timer::Wheel;
 
+use latency::Latencies;
 pub use options::{ClientLimits, Control, EngineOptions, Errand, Shared};
 use timers::Timer;
 pub use trace::TraceOptions;
@@ -90,7 +92,7 @@ pub struct Engine {
     told_slow: Vec<(u16, Token, Vec<Token>)>,
     closed: VecDeque<ConnectionReport>,
     counters: Counters,
-    latency: crate::hist::Hist,
+    latency: Latencies,
     random: fastrand::Rng,
     seed: u64,
     now: Time,
@@ -144,7 +146,7 @@ impl Engine {
             told_slow: Vec::new(),
             closed: VecDeque::new(),
             counters: Counters::default(),
-            latency: crate::hist::Hist::new(),
+            latency: Latencies::default(),
             random: fastrand::Rng::with_seed(seed.rotate_left(17)),
             seed,
             now,
@@ -155,9 +157,11 @@ impl Engine {
         }
     }
 
-    /// A turn begins.
-    pub fn begin_turn(&mut self, now: Time) {
+    /// A turn begins; what it handles came in at `came_at` at the latest.
+    pub fn begin_turn(&mut self, now: Time, came_at: Time) {
         self.now = now;
+        self.mail.now = now;
+        self.latency.begin_turn(came_at);
         self.counters.turns += 1;
     }
 
@@ -270,26 +274,32 @@ impl Engine {
         self.ending && self.links.is_empty()
     }
 
-    /// Counts how long a delivery took, from the upper bound of its arrival on.
-    pub fn record_latency(&mut self, span: Duration, sends: u64) {
-        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        self.latency.record_n(nanos, sends);
+    /// A turn's work is done and handed to the ring, at `clock`.
+    pub fn measure_turn(&mut self, clock: Time) {
+        self.latency.end_turn(self.now, clock);
     }
 
-    /// What is counted; the shard adds what it sees itself.
-    pub fn counters_mut(&mut self) -> &mut Counters {
-        &mut self.counters
+    /// What the ring has counted.
+    pub fn note_ring(&mut self, ring: &ring::Counters) {
+        self.counters.spins = ring.spins;
+        self.counters.sleeps = ring.sleeps;
+        self.counters.spin_backoffs = ring.spin_backoffs;
     }
 
-    /// Arms the receive of a client that may receive and does not.
-    fn arm(&mut self, index: u32) {
+    /// An accept ended with an error.
+    pub fn note_accept_error(&mut self) {
+        self.counters.accept_errors += 1;
+    }
+
+    /// Arms the receive of a client that may receive and does not; says whether it did.
+    fn arm(&mut self, index: u32) -> bool {
         let token = self.links.token(index);
-        if let Some(link) = self.links.at_mut(index)
-            && !link.receiving
-        {
-            link.receiving = true;
-            self.ops.push((token, Op::Receive { socket: link.socket }));
-        }
+        let Some(link) = self.links.at_mut(index).filter(|link| !link.receiving) else {
+            return false;
+        };
+        link.receiving = true;
+        self.ops.push((token, Op::Receive { socket: link.socket }));
+        true
     }
 
     fn receive_ended(&mut self, token: Token, reason: EndReason) {
@@ -306,7 +316,10 @@ impl Engine {
         match reason {
             EndReason::Eof => self.on_eof(token.index),
             EndReason::Error(_) => self.close(token.index, CloseReason::ReadError.into()),
-            EndReason::NoBuffers => self.starved.push_back(token),
+            EndReason::NoBuffers => {
+                self.counters.receive_no_buffers += 1;
+                self.starved.push_back(token);
+            }
             EndReason::Cancelled | EndReason::Rearm => self.arm_unless_held(token.index),
         }
     }
@@ -322,7 +335,7 @@ impl Engine {
     fn arm_unless_held(&mut self, index: u32) {
         let free = |client: &Client| client.hold.is_none();
         if self.clients[index as usize].as_deref().is_some_and(free) {
-            self.arm(index);
+            self.counters.receive_rearms += u64::from(self.arm(index));
         }
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use ring::sim::{Faults, SimOptions};
 
+use ringmesh::report::Stage;
+
 use crate::client::{Client, Fate, Manners};
 use crate::oracle::History;
 use crate::server::{Config, Server};
@@ -273,6 +275,43 @@ fn a_queue_message_does_not_come_back_to_a_publisher_without_echo() {
         scene.flush(quiet);
         scene.flush(1);
         scene.flush(quiet);
+        scene.server.end();
+    }
+}
+
+#[test]
+fn every_stage_of_a_message_between_shards_is_measured() {
+    let mut scene = Scene::new(&Config { shards: 2, ..Config::default() }, 2);
+    let sub = scene.subscribe(0, "far");
+    scene.publish(1, "far", 16);
+    scene.wait("the message", |scene| scene.got(sub) == 1);
+    let reports = scene.server.reports();
+    let counted = |shard: u16, stage: Stage| -> u64 {
+        let latencies = reports.iter().filter(|report| report.shard == shard);
+        let hists = latencies.flat_map(|report| &report.latency);
+        hists.filter(|(of, _)| *of == stage).map(|(_, hist)| hist.count()).sum()
+    };
+    for stage in [Stage::Delivery, Stage::Processing, Stage::Send, Stage::Turn] {
+        assert!(counted(0, stage) > 0 && counted(1, stage) > 0, "{}", stage.name());
+    }
+    assert_eq!((counted(0, Stage::Mailbox), counted(1, Stage::Mailbox)), (1, 0));
+    scene.server.end();
+}
+
+#[test]
+fn a_connection_on_which_the_kernel_copies_gets_no_more_sends_without_copying() {
+    for copied in [0, 10_000] {
+        let faults = Faults { zero_copy_copied: copied, ..Faults::NONE };
+        let world = SimOptions { faults, ..SimOptions::default() };
+        let mut scene = Scene::new(&Config { world, ..Config::default() }, 2);
+        let sub = scene.subscribe(0, "big");
+        for count in 1..=5 {
+            scene.publish(1, "big", 100_000);
+            scene.wait("the message", |scene| scene.got(sub) == count);
+        }
+        let counters = scene.server.counters();
+        let (tried, told) = (counters.zero_copy_sends, counters.zero_copy_copied);
+        assert!(if copied == 0 { tried >= 5 && told == 0 } else { tried == 1 && told == 1 });
         scene.server.end();
     }
 }
