@@ -315,3 +315,26 @@ fn a_connection_on_which_the_kernel_copies_gets_no_more_sends_without_copying() 
         scene.server.end();
     }
 }
+
+#[test]
+fn a_client_that_takes_what_waits_before_a_ping_is_not_stale() {
+    let ping_interval = Duration::from_millis(500);
+    let mut scene = Scene::new(&Config { ping_interval, ..Config::default() }, 2);
+    let sub = scene.subscribe(0, "bulk");
+    scene.clients[0].peer.stop_reading();
+    (0..20).for_each(|_| scene.publish(1, "bulk", 100_000));
+    scene.flush(1);
+    let goes_on = |scene: &mut Scene, bytes| {
+        scene.clients[0].peer.read(bytes);
+        scene.server.run_for(Duration::from_millis(100));
+        scene.clients[1].read(&mut scene.history);
+    };
+    // Ten intervals, after which a part of the bulk still waits, and the PING behind it.
+    (0..50).for_each(|_| goes_on(&mut scene, 20_000));
+    assert!(scene.got(sub) < 20);
+    assert_eq!(scene.reasons(), [""; 0]);
+    // Without a byte taken, it is.
+    (0..50).for_each(|_| goes_on(&mut scene, 0));
+    assert_eq!(scene.reasons(), ["Stale Connection"]);
+    scene.server.end();
+}
