@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use ring::spsc::{self, Consumer, Producer};
-use ring::{Doorbell, Socket, Token};
+use ring::{Doorbell, Socket, Time, Token};
 
 use crate::ids::AccountId;
 use crate::router::{Interest, Message, Origin};
@@ -87,6 +87,8 @@ pub struct Parcel {
     bytes: Vec<u8>,
     /// How many messages.
     pub messages: u32,
+    /// The turn that posted them.
+    pub posted_at: Time,
 }
 
 /// One message of a parcel.
@@ -191,6 +193,8 @@ impl Parcel {
 pub struct Mailboxes<C> {
     /// This shard's number.
     pub shard: u16,
+    /// When this turn began, for whoever measures.
+    pub now: Time,
     outgoing: Vec<Option<Outgoing>>,
     incoming: Vec<Option<Incoming>>,
     next_from: usize,
@@ -224,6 +228,7 @@ pub fn connect<C>(shards: u16) -> (Vec<Mailboxes<C>>, Vec<mpsc::Sender<C>>) {
             let none = || std::iter::repeat_with(|| None).take(usize::from(shards)).collect();
             Mailboxes {
                 shard,
+                now: Time::ZERO,
                 outgoing: none(),
                 incoming: (0..shards).map(|_| None).collect(),
                 next_from: 0,
@@ -268,7 +273,7 @@ impl<C> Mailboxes<C> {
     /// Posts a letter, behind everything posted to that shard before.
     pub fn post(&mut self, shard: u16, letter: Letter) {
         if let Some(outgoing) = &mut self.outgoing[usize::from(shard)] {
-            outgoing.close_parcel();
+            outgoing.close_parcel(self.now);
             outgoing.post(letter);
         }
     }
@@ -311,7 +316,7 @@ impl<C> Mailboxes<C> {
         if let Some(outgoing) = &mut self.outgoing[usize::from(shard)] {
             outgoing.open.add(sender, message, groups);
             if outgoing.open.bytes.len() >= PARCEL_BYTES_MAX {
-                outgoing.close_parcel();
+                outgoing.close_parcel(self.now);
             }
         }
     }
@@ -330,7 +335,7 @@ impl<C> Mailboxes<C> {
     pub fn flush(&mut self) -> bool {
         let mut waiting = false;
         for outgoing in self.outgoing.iter_mut().flatten() {
-            outgoing.close_parcel();
+            outgoing.close_parcel(self.now);
             waiting |= outgoing.flush();
         }
         waiting
@@ -357,9 +362,10 @@ impl<C> Mailboxes<C> {
 }
 
 impl Outgoing {
-    fn close_parcel(&mut self) {
+    fn close_parcel(&mut self, now: Time) {
         if self.open.messages > 0 {
-            let parcel = std::mem::take(&mut self.open);
+            let mut parcel = std::mem::take(&mut self.open);
+            parcel.posted_at = now;
             self.bytes.fetch_add(parcel.bytes.len(), Ordering::Relaxed);
             self.post(Letter::Parcel(parcel));
         }

@@ -82,9 +82,9 @@ pub enum Stage {
     Processing,
     /// From the flush to the completion of the send: what the kernel and the socket took.
     Send,
-    /// The length of a turn, without its sleep.
+    /// What a turn spends on what it found, without its sleep and without the kernel's work.
     Turn,
-    /// From posting into another shard's mailbox to its handling there.
+    /// From the turn that posts into another shard's mailbox to the turn that takes it out.
     Mailbox,
 }
 

@@ -22,8 +22,6 @@ pub struct Shard<R> {
     engine: Engine,
     done: Vec<Completion>,
     acceptors: Vec<Acceptor>,
-    /// The upper bound of when what is being sent came in.
-    came_at: Time,
     pushed: bool,
 }
 
@@ -41,8 +39,7 @@ impl<R: Ring> Shard<R> {
     /// A shard without a listener.
     #[must_use]
     pub fn new(ring: R, engine: Engine) -> Self {
-        let came_at = ring.now();
-        Self { ring, engine, done: Vec::new(), acceptors: Vec::new(), came_at, pushed: false }
+        Self { ring, engine, done: Vec::new(), acceptors: Vec::new(), pushed: false }
     }
 
     /// Accepts connections from now on, for `shards` shards. For each door once.
@@ -93,14 +90,11 @@ impl<R: Ring> Shard<R> {
             self.engine.listener_is_closed();
         }
         let now = self.ring.now();
-        let sends =
-            self.done.iter().filter(|done| matches!(done.outcome, Outcome::Sent { .. })).count();
-        if sends > 0 {
-            self.engine.record_latency(now - self.came_at, sends as u64);
-        }
+        // The upper bound of when what is handled now came in.
         let waited = !wait.is_zero() && !self.pushed;
-        self.came_at = if waited { now } else { before };
-        self.engine.begin_turn(now);
+        let came_at = if waited { now } else { before };
+        self.engine.begin_turn(now, came_at);
+        self.engine.note_ring(&self.ring.counters());
         self.engine.read_letters();
         let mut done = std::mem::take(&mut self.done);
         for completion in done.drain(..) {
@@ -113,6 +107,7 @@ impl<R: Ring> Shard<R> {
         for (token, op) in ops.drain(..) {
             self.ring.push(token, op);
         }
+        self.engine.measure_turn(self.ring.clock());
         self.end_accept_if_told();
         Ok(())
     }
@@ -155,6 +150,7 @@ impl<R: Ring> Shard<R> {
         acceptor.armed = false;
         acceptor.again_at = now;
         if let Some(error) = error {
+            self.engine.note_accept_error();
             tracing::error!("Error accepting a connection: {error}");
             acceptor.again_at = now + ACCEPT_AGAIN_AFTER;
         }

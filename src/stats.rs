@@ -76,9 +76,9 @@ counters! {
     mailbox_in_msgs,
     /// Turns of the ring.
     turns,
-    /// Turns that found something without sleeping.
+    /// Waits that polling ended before a sleep.
     spins,
-    /// Turns that slept until something came.
+    /// Waits that slept.
     sleeps,
     /// Times spinning was given up because the core is shared.
     spin_backoffs,

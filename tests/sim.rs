@@ -66,7 +66,27 @@ fn with_little_room_slow_clients_are_closed_and_nobody_else_loses_anything() {
 #[test]
 fn whatever_breaks_nothing_comes_twice_or_out_of_order_and_nothing_is_left_behind() {
     let name = "whatever_breaks_nothing_comes_twice_or_out_of_order_and_nothing_is_left_behind";
-    play_seeds(name, Kind::Chaos, 120);
+    let Some(found) = play_seeds(name, Kind::Chaos, 120) else { return };
+    let moved = |name: &str| {
+        let mut value = 0;
+        found.counters.each(|of, _, count| value += if of == name { count } else { 0 });
+        value > 0
+    };
+    for counter in [
+        "sleeps",
+        "sends",
+        "short_sends",
+        "zero_copy_sends",
+        "zero_copy_copied",
+        "receive_rearms",
+        "receive_no_buffers",
+        "accept_errors",
+        "auth_errors",
+        "stale_clients",
+        "mailbox_in_msgs",
+    ] {
+        assert!(moved(counter), "{counter} has not moved");
+    }
 }
 
 #[test]

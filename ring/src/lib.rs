@@ -50,6 +50,9 @@ pub trait Ring {
     /// Only when the ring itself is broken; what goes wrong with one operation is its [`Outcome`].
     fn turn(&mut self, wait: Duration, done: &mut Vec<Completion>) -> io::Result<()>;
 
+    /// What was counted since the ring was made.
+    fn counters(&self) -> Counters;
+
     /// Who is at the other end of a connection, while it stands.
     fn peer_address(&self, socket: Socket) -> Option<SocketAddr>;
 
@@ -59,6 +62,17 @@ pub trait Ring {
     /// Bytes with which a seeded thing may be seeded: random in production, from the seed in a
     /// simulation.
     fn random_seed(&mut self) -> u64;
+}
+
+/// What a ring counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Waits that ended before the ring fell asleep, because it polled.
+    pub spins: u64,
+    /// Waits in which the ring fell asleep.
+    pub sleeps: u64,
+    /// Times polling was given up because others want the core.
+    pub spin_backoffs: u64,
 }
 
 /// Nanoseconds since the Unix epoch, from a clock that never goes backwards.

@@ -54,6 +54,9 @@ suite! {
     a_dial_to_nobody_is_refused
     nothing_is_heard_of_a_closed_socket
     a_batch_of_many_segments_arrives_byte_for_byte
+    a_send_without_copying_ends_with_the_notice_whether_it_was_copied
+    a_send_without_copying_that_finds_no_room_goes_on_when_the_peer_reads
+    a_send_without_copying_that_finds_no_room_ends_with_the_connection
     an_empty_batch_is_sent_at_once
     tokens_come_back_unchanged
     the_clock_does_not_go_backwards
@@ -553,6 +556,77 @@ fn motley() -> (Batch, Vec<u8>) {
     }
     let bytes = segments.iter().flat_map(|segment| segment.as_slice().to_vec()).collect();
     (Batch::new(segments), bytes)
+}
+
+fn a_send_without_copying_ends_with_the_notice_whether_it_was_copied<W: World>(
+    mut bench: Bench<W>,
+) {
+    let (mut peer, socket) = bench.connection();
+    let sent = pattern(300_000);
+    let (mut at, mut heard) = (0, Vec::new());
+    while at < sent.len() {
+        let batch = own(&sent[at..]);
+        let send = bench.push(Op::Send { socket, batch, mode: SendMode::ZeroCopy });
+        let (batch, bytes, copied) = bench.until(|bench| {
+            peer.read(&mut heard);
+            assert!(bench.count(send) <= 1, "an operation ends once");
+            bench.take(send, |seen| match seen {
+                Seen::Sent { batch, bytes, error: None, copied } => {
+                    Some((batch.slices().collect::<Vec<_>>().concat(), *bytes, *copied))
+                }
+                _ => None,
+            })
+        });
+        assert!(bytes > 0 && batch == sent[at..], "the batch comes back as it was");
+        assert!(bench.world.copies().is_none_or(|copies| copies == copied));
+        at += bytes;
+    }
+    bench.until(|_| {
+        peer.read(&mut heard);
+        (heard.len() >= sent.len()).then_some(())
+    });
+    assert!(heard == sent, "the bytes differ");
+}
+
+fn a_send_without_copying_that_finds_no_room_goes_on_when_the_peer_reads<W: World>(
+    mut bench: Bench<W>,
+) {
+    let (mut peer, socket) = bench.connection();
+    read_nothing(&mut peer);
+    let taken = bench.fill(socket);
+    let sent = pattern(300_000);
+    let send = bench.push(Op::Send { socket, batch: own(&sent), mode: SendMode::ZeroCopy });
+    for _ in 0..5 {
+        bench.turn();
+    }
+    assert_eq!(bench.count(send), 0, "it waits");
+    let mut heard = Vec::new();
+    let (_, bytes, error) = bench.until(|bench| {
+        peer.read(&mut heard);
+        bench.take_sent(send)
+    });
+    assert!(bytes > 0 && error.is_none());
+    bench.until(|_| {
+        peer.read(&mut heard);
+        (heard.len() >= taken + bytes).then_some(())
+    });
+    assert!(heard[taken..] == sent[..bytes], "the bytes differ");
+}
+
+fn a_send_without_copying_that_finds_no_room_ends_with_the_connection<W: World>(
+    mut bench: Bench<W>,
+) {
+    let (mut peer, socket) = bench.connection();
+    read_nothing(&mut peer);
+    bench.fill(socket);
+    let send = bench.push(Op::Send { socket, batch: own(b"never"), mode: SendMode::ZeroCopy });
+    bench.turn();
+    assert_eq!(bench.count(send), 0);
+    bench.push(Op::Shutdown { socket, how: Direction::Both });
+    let (batch, bytes, error) = bench.sent(send);
+    assert_eq!((batch.remaining(), bytes, error), (5, 0, Some(Errno::BROKEN_PIPE)));
+    bench.push(Op::Close { socket });
+    bench.turn();
 }
 
 fn an_empty_batch_is_sent_at_once<W: World>(mut bench: Bench<W>) {

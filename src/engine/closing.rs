@@ -37,6 +37,9 @@ impl Engine {
             self.say_error(index, error);
         }
         self.report_closed_route(index, end.reason);
+        if end.reason == CloseReason::AuthenticationFailure {
+            self.counters.auth_errors += 1;
+        }
         self.remember_closed(index, end.reason);
         self.withdraw(index);
         let token = self.links.token(index);

@@ -148,7 +148,11 @@ impl Engine {
         }
         link.queue.settle(pool, batch, bytes);
         self.pending_change += link.count_bytes();
+        let came_at = link.came_at;
+        self.latency.sent(now, came_at);
         self.counters.sends += 1;
+        self.counters.short_sends += u64::from(!whole && error.is_none());
+        self.counters.zero_copy_copied += u64::from(copied);
         if error.is_some() {
             link.discard(pool);
             if link.closing == Closing::No {
@@ -220,6 +224,8 @@ impl Engine {
             link.progress_at = self.now;
         }
         link.sending = true;
+        link.came_at = self.latency.send();
+        self.counters.zero_copy_sends += u64::from(mode == SendMode::ZeroCopy);
         if mode != SendMode::Try && !link.timed {
             link.timed = true;
             let at = self.now + self.options.write_deadline(link);

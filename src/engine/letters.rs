@@ -40,7 +40,7 @@ impl Engine {
                         break;
                     }
                 }
-                Letter::Barrier(token) => self.mail.post(from, Letter::BarrierDone(token)),
+                Letter::Barrier(token) => self.on_barrier(from, token),
                 Letter::BarrierDone(token) => self.on_barrier_done(from, token),
                 Letter::Slow(token) => self.on_slow(from, token, true),
                 Letter::Moving(token) => self.on_slow(from, token, false),
@@ -167,6 +167,7 @@ impl Engine {
 
     fn on_parcel(&mut self, from: u16, parcel: &Parcel) {
         self.counters.mailbox_in_msgs += u64::from(parcel.messages);
+        self.latency.taken(self.now, parcel.posted_at, parcel.messages);
         let mut last = None;
         self.router.reach.clear();
         for posted in parcel.iter(self.mail.shard) {
@@ -179,7 +180,7 @@ impl Engine {
             while let Some(id) = self.router.exhausted.pop() {
                 self.end_exhausted(None, id);
             }
-            self.bounce_unserved(&posted);
+            self.bounce_unserved(from, &posted);
         }
         self.tell_reach(from, last);
         self.settle_overflowed();
@@ -210,7 +211,7 @@ impl Engine {
     /// Queue groups whose last member here has just left are served by another shard or another
     /// server, if one has a member. It knows by then that this shard has none: the news went ahead of
     /// the message.
-    fn bounce_unserved(&mut self, posted: &Posted<'_>) {
+    fn bounce_unserved(&mut self, from: u16, posted: &Posted<'_>) {
         let Origin::Shard { groups, route_groups, .. } = posted.message.origin else { return };
         if posted.sender.hops >= HOPS_MAX {
             return;
@@ -220,7 +221,10 @@ impl Engine {
                 continue;
             }
             match self.router.bounce(&mut self.links, &posted.message, group) {
-                Some(Place::Shard(shard)) => self.mail.pass_on(shard, posted, group),
+                Some(Place::Shard(shard)) => {
+                    self.mail.pass_on(shard, posted, group);
+                    self.relays.note(from, shard);
+                }
                 Some(Place::ShardRoutes(_) | Place::Route(_)) | None => {}
             }
         }
@@ -269,7 +273,7 @@ impl Engine {
         }
     }
 
-    fn on_barrier_done(&mut self, from: u16, token: Token) {
+    pub(super) fn on_client_barrier_done(&mut self, from: u16, token: Token) {
         if !self.links.is_live(token) {
             return;
         }

@@ -12,8 +12,10 @@ mod closing;
 mod flow;
 mod input;
 mod internal;
+mod latency;
 mod letters;
 mod options;
+mod relay;
 mod report;
 mod route_input;
 mod routes;
@@ -40,6 +42,7 @@ use crate::stats::Counters;
 use crate::timer::Wheel;
 
 pub use internal::InternalOrder;
+use latency::Latencies;
 pub use options::{ClientLimits, Control, EngineOptions, Errand, RouteOptions, Shared};
 use routes::Dial;
 pub use routes::{RouteEvent, RouteOrder};
@@ -114,9 +117,11 @@ pub struct Engine {
     tell_control: Option<TellControl>,
     /// Publishers of other shards that were told that their recipients here are slow.
     told_slow: Vec<(u16, Token, Vec<Token>)>,
+    /// Barriers of other shards that wait for third ones.
+    relays: relay::Relays,
     closed: VecDeque<ConnectionReport>,
     counters: Counters,
-    latency: crate::hist::Hist,
+    latency: Latencies,
     random: fastrand::Rng,
     seed: u64,
     now: Time,
@@ -174,9 +179,10 @@ impl Engine {
             plain: Vec::new(),
             tell_control: None,
             told_slow: Vec::new(),
+            relays: relay::Relays::default(),
             closed: VecDeque::new(),
             counters: Counters::default(),
-            latency: crate::hist::Hist::new(),
+            latency: Latencies::default(),
             random: fastrand::Rng::with_seed(seed.rotate_left(17)),
             seed,
             now,
@@ -187,9 +193,11 @@ impl Engine {
         }
     }
 
-    /// A turn begins.
-    pub fn begin_turn(&mut self, now: Time) {
+    /// A turn begins; what it handles came in at `came_at` at the latest.
+    pub fn begin_turn(&mut self, now: Time, came_at: Time) {
         self.now = now;
+        self.mail.now = now;
+        self.latency.begin_turn(came_at);
         self.counters.turns += 1;
     }
 
@@ -313,26 +321,32 @@ impl Engine {
         self.ending && self.links.is_empty()
     }
 
-    /// Counts how long a delivery took, from the upper bound of its arrival on.
-    pub fn record_latency(&mut self, span: Duration, sends: u64) {
-        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        self.latency.record_n(nanos, sends);
+    /// A turn's work is done and handed to the ring, at `clock`.
+    pub fn measure_turn(&mut self, clock: Time) {
+        self.latency.end_turn(self.now, clock);
     }
 
-    /// What is counted; the shard adds what it sees itself.
-    pub fn counters_mut(&mut self) -> &mut Counters {
-        &mut self.counters
+    /// What the ring has counted.
+    pub fn note_ring(&mut self, ring: &ring::Counters) {
+        self.counters.spins = ring.spins;
+        self.counters.sleeps = ring.sleeps;
+        self.counters.spin_backoffs = ring.spin_backoffs;
     }
 
-    /// Arms the receive of a client that may receive and does not.
-    fn arm(&mut self, index: u32) {
+    /// An accept ended with an error.
+    pub fn note_accept_error(&mut self) {
+        self.counters.accept_errors += 1;
+    }
+
+    /// Arms the receive of a client that may receive and does not; says whether it did.
+    fn arm(&mut self, index: u32) -> bool {
         let token = self.links.token(index);
-        if let Some(link) = self.links.at_mut(index)
-            && !link.receiving
-        {
-            link.receiving = true;
-            self.ops.push((token, Op::Receive { socket: link.socket }));
-        }
+        let Some(link) = self.links.at_mut(index).filter(|link| !link.receiving) else {
+            return false;
+        };
+        link.receiving = true;
+        self.ops.push((token, Op::Receive { socket: link.socket }));
+        true
     }
 
     fn receive_ended(&mut self, token: Token, reason: EndReason) {
@@ -349,7 +363,10 @@ impl Engine {
         match reason {
             EndReason::Eof => self.on_eof(token.index),
             EndReason::Error(_) => self.close(token.index, CloseReason::ReadError.into()),
-            EndReason::NoBuffers => self.starved.push_back(token),
+            EndReason::NoBuffers => {
+                self.counters.receive_no_buffers += 1;
+                self.starved.push_back(token);
+            }
             EndReason::Cancelled | EndReason::Rearm => self.arm_unless_held(token.index),
         }
     }
@@ -370,10 +387,14 @@ impl Engine {
         self.close(index, CloseReason::ClientClosed.into());
     }
 
+    pub(super) fn rearm(&mut self, index: u32) {
+        self.counters.receive_rearms += u64::from(self.arm(index));
+    }
+
     fn arm_unless_held(&mut self, index: u32) {
         let free = |client: &Client| client.hold.is_none();
         match self.clients[index as usize].as_deref() {
-            Some(client) if free(client) => self.arm(index),
+            Some(client) if free(client) => self.rearm(index),
             Some(_) => {}
             None => self.arm_route(index),
         }

@@ -1,9 +1,8 @@
 //! What monitoring asks for.
 
-use crate::hist::Hist;
 use crate::outbound::Link;
 use crate::report::{
-    ConnectionKind, ConnectionReport, ReportRequest, ShardReport, Slots, Stage, SublistStats,
+    ConnectionKind, ConnectionReport, ReportRequest, ShardReport, Slots, SublistStats,
     SubscriptionReport,
 };
 use crate::session::Client;
@@ -36,17 +35,13 @@ impl Engine {
             subscriptions: request.subscriptions.as_ref().map_or_else(Vec::new, |asked| {
                 pages(asked).filter_map(|id| self.subscription_at(id)).collect()
             }),
-            latency: if request.latency { self.latencies() } else { Vec::new() },
+            latency: if request.latency { self.latency.report() } else { Vec::new() },
         }
     }
 
     /// Subscriptions of this shard's clients; what other shards want is counted there.
     fn own_subscriptions(&self) -> u64 {
         (self.router.subscriptions.len() - self.router.foreign_len()) as u64
-    }
-
-    fn latencies(&self) -> Vec<(Stage, Hist)> {
-        vec![(Stage::Delivery, self.latency.clone())]
     }
 
     fn sublist_stats(&self) -> SublistStats {

@@ -440,7 +440,7 @@ impl Engine {
     /// Arms the receive of a route that need not wait.
     pub(super) fn arm_route(&mut self, index: u32) {
         if self.routes.get(&index).is_some_and(|route| !route.waits) {
-            self.arm(index);
+            self.rearm(index);
         }
     }
 

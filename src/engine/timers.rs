@@ -97,6 +97,13 @@ impl Engine {
             client.pings.outstanding = 0;
             return self.schedule_ping(token, interval);
         }
+        // A PING that waits behind bulk says nothing about a client that takes the bulk.
+        let drains = self.links.at(token.index).is_some_and(|link| {
+            link.queue.pending_bytes() > 0 && self.now - link.progress_at < interval
+        });
+        if drains && pings.outstanding > 0 {
+            return self.schedule_ping(token, interval);
+        }
         // A held client is not read from: its silence is ours.
         if client.hold.is_none() && pings.outstanding + 1 > self.options.ping_max {
             self.counters.stale_clients += 1;

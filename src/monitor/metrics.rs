@@ -231,8 +231,11 @@ const STAGES: &[(Stage, &str)] = &[
     ),
     (Stage::Processing, "From the end of the turn before to the end of the flush."),
     (Stage::Send, "From the flush to the completion of the send."),
-    (Stage::Turn, "The length of a turn, without its sleep."),
-    (Stage::Mailbox, "From posting into another shard's mailbox to its handling there."),
+    (Stage::Turn, "What a turn spends on what it found, without its sleep."),
+    (
+        Stage::Mailbox,
+        "From the turn that posts into another shard's mailbox to the turn that takes it out.",
+    ),
 ];
 
 /// About what a scrape of four shards takes.

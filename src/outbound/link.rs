@@ -75,6 +75,8 @@ pub struct Link {
     pub counted_bytes: usize,
     /// Since when no byte left, while some wait.
     pub progress_at: Time,
+    /// The upper bound of when what is in flight came in.
+    pub came_at: Time,
     /// Messages handed to the queue.
     pub out_msgs: u64,
     /// Bytes of headers and payload handed to the queue.
@@ -111,6 +113,7 @@ impl Link {
             names_accounts: false,
             counted_bytes: 0,
             progress_at: now,
+            came_at: now,
             out_msgs: 0,
             out_bytes: 0,
             headers: false,

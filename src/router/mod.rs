@@ -14,6 +14,8 @@ mod interest;
 mod local;
 mod queue_group;
 pub mod run;
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use ring::sim::{Faults, SimOptions};
 
+use ringmesh::report::Stage;
+
 use crate::client::{Client, Fate, Manners};
 use crate::oracle::History;
 use crate::server::{Config, Server};
@@ -59,6 +61,14 @@ impl Scene {
         let sub = self.clients[at].subscribe(&mut self.history, filter, None, 0, None);
         self.flush(at);
         sub
+    }
+
+    /// Turns one shard and no other, while time passes.
+    fn turn_only(&mut self, shard: usize, times: usize) {
+        for _ in 0..times {
+            self.server.sim.world().advance(Duration::from_millis(10));
+            self.server.sim.nodes().nth(shard).unwrap().0.turn(Duration::ZERO).unwrap();
+        }
     }
 
     fn publish(&mut self, at: usize, subject: &str, len: usize) {
@@ -250,6 +260,39 @@ fn a_queue_message_whose_member_has_just_left_goes_to_another_and_comes_to_nobod
 }
 
 #[test]
+fn a_pong_covers_a_queue_message_that_was_passed_on_to_a_third_shard() {
+    let mut passed_on = 0;
+    for seed in 0..10 {
+        let world = SimOptions { seed, window: 4 << 20, ..wide() };
+        let mut scene = Scene::new(&Config { shards: 3, world, ..Config::default() }, 3);
+        let Scene { clients, history, .. } = &mut scene;
+        let leaver = clients[1].subscribe(history, "s", Some("q"), 0, None);
+        clients[1].subscribe(history, "bulk", None, 0, None);
+        let stayer = clients[2].subscribe(history, "s", Some("q"), 0, None);
+        (0..3).for_each(|at| scene.flush(at));
+        // So much comes first that the second shard cannot read it in one turn; meanwhile its member
+        // leaves. The third shard has no turn.
+        (0..15).for_each(|_| scene.publish(0, "bulk", 135_000));
+        scene.publish(0, "s", 16);
+        let Scene { clients, history, .. } = &mut scene;
+        clients[0].ping(history);
+        scene.turn_only(0, 20);
+        scene.history.end_sub(leaver);
+        scene.clients[1].peer.send(b"UNSUB 1\r\n");
+        scene.turn_only(1, 20);
+        scene.turn_only(0, 20);
+        let Scene { clients, history, .. } = &mut scene;
+        clients[0].read(history);
+        assert!(!clients[0].is_answered(), "seed {seed}: a PONG before the third shard's turn");
+        (0..3).for_each(|at| scene.flush(at));
+        assert_eq!((scene.got(leaver), scene.got(stayer)), (0, 1));
+        passed_on += scene.server.counters().mailbox_in_msgs - 16;
+        scene.server.end();
+    }
+    assert!(passed_on > 0, "no message was passed on");
+}
+
+#[test]
 fn a_queue_message_does_not_come_back_to_a_publisher_without_echo() {
     let manners = Manners { no_echo: true, headers: false, ..Manners::default() };
     let world = SimOptions { window: 4 << 20, ..wide() };
@@ -275,4 +318,64 @@ fn a_queue_message_does_not_come_back_to_a_publisher_without_echo() {
         scene.flush(quiet);
         scene.server.end();
     }
+}
+
+#[test]
+fn every_stage_of_a_message_between_shards_is_measured() {
+    let mut scene = Scene::new(&Config { shards: 2, ..Config::default() }, 2);
+    let sub = scene.subscribe(0, "far");
+    scene.publish(1, "far", 16);
+    scene.wait("the message", |scene| scene.got(sub) == 1);
+    let reports = scene.server.reports();
+    let counted = |shard: u16, stage: Stage| -> u64 {
+        let latencies = reports.iter().filter(|report| report.shard == shard);
+        let hists = latencies.flat_map(|report| &report.latency);
+        hists.filter(|(of, _)| *of == stage).map(|(_, hist)| hist.count()).sum()
+    };
+    for stage in [Stage::Delivery, Stage::Processing, Stage::Send, Stage::Turn] {
+        assert!(counted(0, stage) > 0 && counted(1, stage) > 0, "{}", stage.name());
+    }
+    assert_eq!((counted(0, Stage::Mailbox), counted(1, Stage::Mailbox)), (1, 0));
+    scene.server.end();
+}
+
+#[test]
+fn a_connection_on_which_the_kernel_copies_gets_no_more_sends_without_copying() {
+    for copied in [0, 10_000] {
+        let faults = Faults { zero_copy_copied: copied, ..Faults::NONE };
+        let world = SimOptions { faults, ..SimOptions::default() };
+        let mut scene = Scene::new(&Config { world, ..Config::default() }, 2);
+        let sub = scene.subscribe(0, "big");
+        for count in 1..=5 {
+            scene.publish(1, "big", 100_000);
+            scene.wait("the message", |scene| scene.got(sub) == count);
+        }
+        let counters = scene.server.counters();
+        let (tried, told) = (counters.zero_copy_sends, counters.zero_copy_copied);
+        assert!(if copied == 0 { tried >= 5 && told == 0 } else { tried == 1 && told == 1 });
+        scene.server.end();
+    }
+}
+
+#[test]
+fn a_client_that_takes_what_waits_before_a_ping_is_not_stale() {
+    let ping_interval = Duration::from_millis(500);
+    let mut scene = Scene::new(&Config { ping_interval, ..Config::default() }, 2);
+    let sub = scene.subscribe(0, "bulk");
+    scene.clients[0].peer.stop_reading();
+    (0..20).for_each(|_| scene.publish(1, "bulk", 100_000));
+    scene.flush(1);
+    let goes_on = |scene: &mut Scene, bytes| {
+        scene.clients[0].peer.read(bytes);
+        scene.server.run_for(Duration::from_millis(100));
+        scene.clients[1].read(&mut scene.history);
+    };
+    // Ten intervals, after which a part of the bulk still waits, and the PING behind it.
+    (0..50).for_each(|_| goes_on(&mut scene, 20_000));
+    assert!(scene.got(sub) < 20);
+    assert_eq!(scene.reasons(), [""; 0]);
+    // Without a byte taken, it is.
+    (0..50).for_each(|_| goes_on(&mut scene, 0));
+    assert_eq!(scene.reasons(), ["Stale Connection"]);
+    scene.server.end();
 }

@@ -213,7 +213,7 @@ impl Server {
         let all = Some(Slots { from: 0, to: u32::MAX });
         for shard in 0..self.shards {
             let answers = Arc::clone(&answers);
-            let request = ReportRequest { closed: all, ..ReportRequest::default() };
+            let request = ReportRequest { closed: all, latency: true, ..ReportRequest::default() };
             let answer = Box::new(move |report| answers.lock().unwrap().push(report));
             self.tell(shard, Control::Report { request, answer });
         }

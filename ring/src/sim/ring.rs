@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::SimWorld;
 use super::server::{LeaseCount, RingState};
-use crate::{Completion, Doorbell, Op, Ring, Socket, Time, Token};
+use crate::{Completion, Counters, Doorbell, Op, Ring, Socket, Time, Token};
 
 /// Names a ring of a world, for a [`Simulation`](super::Simulation).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +41,7 @@ impl SimRing {
             dialed: VecDeque::new(),
             in_flight: 0,
             asleep_until: None,
+            sleeps: 0,
             now,
             leases,
             seeds,
@@ -137,6 +138,12 @@ impl Ring for SimRing {
 
     fn doorbell(&self) -> Doorbell {
         self.bell.clone()
+    }
+
+    /// A simulated ring does not poll.
+    fn counters(&self) -> Counters {
+        let sleeps = self.world.read().rings[self.id.0].sleeps;
+        Counters { sleeps, ..Counters::default() }
     }
 
     fn peer_address(&self, socket: Socket) -> Option<SocketAddr> {

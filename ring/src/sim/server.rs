@@ -94,6 +94,8 @@ pub(super) struct RingState {
     pub(super) in_flight: usize,
     /// The last turn found nothing; this is how long it wanted to wait.
     pub(super) asleep_until: Option<Time>,
+    /// How often it has wanted to wait.
+    pub(super) sleeps: u64,
     pub(super) now: Time,
     pub(super) leases: Rc<LeaseCount>,
     pub(super) seeds: Rng,

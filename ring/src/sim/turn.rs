@@ -106,6 +106,7 @@ impl World {
         state.rung = false;
         let returns = state.asleep_until.is_some();
         state.asleep_until = (sleeps && !returns).then_some(until);
+        state.sleeps += u64::from(state.asleep_until.is_some());
     }
 
     fn is_rung(&mut self, ring: usize) -> bool {

@@ -18,11 +18,14 @@ mod socket;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-use crate::{Completion, Doorbell, EndReason, Errno, Op, Outcome, Ring, Socket, Time, Token};
+use crate::{
+    Completion, Counters, Doorbell, EndReason, Errno, Op, Outcome, Ring, Socket, Time, Token,
+};
 use buffers::Buffers;
 use pace::Pace;
 use queue::Queues;
@@ -59,22 +62,7 @@ pub struct Uring {
     wake: File,
     wake_armed: bool,
     wake_count: Box<u64>,
-    started: Instant,
-    started_at: Time,
     now: Time,
-}
-
-/// What a ring counted since it was made.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    /// Turns that ended with the ring asleep.
-    pub sleeps: u64,
-    /// Waits that polling ended in time.
-    pub polls_hit: u64,
-    /// Waits in which polling found nothing.
-    pub polls_missed: u64,
-    /// Receives that ended because no buffer was free.
-    pub buffers_out: u64,
 }
 
 struct Dial {
@@ -106,9 +94,6 @@ impl Uring {
         let buffers = Buffers::new(&queues).map_err(|error| probe::explain(&error))?;
         let wake = File::from(socket::eventfd().map_err(|error| probe::explain(&error))?);
         let for_bell = wake.try_clone().map_err(|error| probe::explain(&error))?;
-        #[expect(clippy::disallowed_methods, reason = "this is the clock that the others read")]
-        let (started, epoch) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH));
-        let started_at = Time::ZERO + epoch.unwrap_or_default();
         Ok(Self {
             queues,
             buffers,
@@ -121,16 +106,8 @@ impl Uring {
             wake,
             wake_armed: false,
             wake_count: Box::new(0),
-            started,
-            started_at,
-            now: started_at,
+            now: clock(),
         })
-    }
-
-    /// What was counted so far.
-    #[must_use]
-    pub const fn counters(&self) -> Counters {
-        self.counters
     }
 
     fn push_entry(&mut self, entry: &squeue::Entry) {
@@ -230,7 +207,6 @@ impl Uring {
                     number => EndReason::Error(Errno(number)),
                 },
             };
-            self.counters.buffers_out += u64::from(reason == EndReason::NoBuffers);
             done.push(Completion { token, outcome: Outcome::ReceiveEnded { reason } });
         }
     }
@@ -279,18 +255,21 @@ impl Uring {
             if !self.queues.cq.is_empty() || self.queues.wants_enter() {
                 self.exchange(done)?;
                 if !done.is_empty() {
-                    self.counters.polls_hit += 1;
+                    self.counters.spins += 1;
                     return Ok(true);
                 }
             }
             if self.doorbell.take() {
-                self.counters.polls_hit += 1;
+                self.counters.spins += 1;
                 return Ok(true);
             }
             let now = self.clock();
-            if now >= until || !self.pace.may_go_on(now) {
-                self.counters.polls_missed += 1;
+            if now >= until {
                 return Ok(now >= deadline);
+            }
+            if !self.pace.may_go_on(now) {
+                self.counters.spin_backoffs += 1;
+                return Ok(false);
             }
             std::hint::spin_loop();
         }
@@ -322,9 +301,12 @@ impl Ring for Uring {
         self.now
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that the others read")]
     fn clock(&self) -> Time {
-        self.started_at + Instant::now().duration_since(self.started)
+        clock()
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
     }
 
     fn push(&mut self, token: Token, op: Op) {
@@ -392,6 +374,18 @@ impl Ring for Uring {
         let got = unsafe { libc::getrandom(seed.as_mut_ptr().cast(), seed.len(), 0) };
         if got == 8 { u64::from_ne_bytes(seed) } else { self.clock().nanos() }
     }
+}
+
+/// The time. All rings of a process read one clock, so that what one has written down means the same
+/// to another.
+#[expect(clippy::disallowed_methods, reason = "this is the clock that the others read")]
+fn clock() -> Time {
+    static START: OnceLock<(Instant, Time)> = OnceLock::new();
+    let (instant, time) = START.get_or_init(|| {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        (Instant::now(), Time::ZERO + since_epoch.unwrap_or_default())
+    });
+    *time + Instant::now().duration_since(*instant)
 }
 
 impl Drop for Uring {

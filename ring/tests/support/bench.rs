@@ -15,7 +15,7 @@ pub(crate) enum Seen {
     AcceptEnded(Option<Errno>),
     Bytes(Vec<u8>),
     Ended(EndReason),
-    Sent { batch: Batch, bytes: usize, error: Option<Errno> },
+    Sent { batch: Batch, bytes: usize, error: Option<Errno>, copied: bool },
     Connected(Socket),
     ConnectFailed(Errno),
 }
@@ -76,7 +76,9 @@ impl<W: World> Bench<W> {
                 Seen::Bytes(copy)
             }
             Outcome::ReceiveEnded { reason } => Seen::Ended(reason),
-            Outcome::Sent { batch, bytes, error, .. } => Seen::Sent { batch, bytes, error },
+            Outcome::Sent { batch, bytes, error, copied } => {
+                Seen::Sent { batch, bytes, error, copied }
+            }
             Outcome::Connected { socket } => Seen::Connected(socket),
             Outcome::ConnectFailed { error } => Seen::ConnectFailed(error),
         }
@@ -149,7 +151,7 @@ impl<W: World> Bench<W> {
     pub(crate) fn take_sent(&mut self, token: Token) -> Option<(Batch, usize, Option<Errno>)> {
         let at = self.log.iter().position(|(of, _)| *of == token)?;
         match self.log.remove(at).1 {
-            Seen::Sent { batch, bytes, error } => Some((batch, bytes, error)),
+            Seen::Sent { batch, bytes, error, .. } => Some((batch, bytes, error)),
             other => panic!("a send ended as {other:?}"),
         }
     }

@@ -35,6 +35,9 @@ pub(crate) trait World: Sized {
     /// Lets time pass after a turn, where a turn does not.
     fn pass(&mut self);
 
+    /// Whether a send without copying is copied after all; `None` where that may be or not.
+    fn copies(&self) -> Option<bool>;
+
     /// Rings the bell from elsewhere.
     fn ring_bell(&mut self, bell: Doorbell);
 }

@@ -11,6 +11,7 @@ use super::{Peer, Reading, World};
 pub(crate) struct Simulated {
     world: SimWorld,
     ring: SimRing,
+    is_plain: bool,
 }
 
 impl World for Simulated {
@@ -29,7 +30,7 @@ impl World for Simulated {
             ..SimOptions::default()
         });
         let ring = world.ring();
-        Self { world, ring }
+        Self { world, ring, is_plain: run == 0 }
     }
 
     fn ring(&mut self) -> &mut SimRing {
@@ -52,6 +53,10 @@ impl World for Simulated {
         if !self.world.advance_to_next(Time::MAX) {
             self.world.advance(Duration::from_millis(10));
         }
+    }
+
+    fn copies(&self) -> Option<bool> {
+        self.is_plain.then_some(false)
     }
 
     fn ring_bell(&mut self, bell: Doorbell) {

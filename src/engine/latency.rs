@@ -1,0 +1,119 @@
+//! How long things take in a shard, for monitoring. Nothing decides by it.
+//!
+//! When bytes came in is not known; that they came after the turn before had ended is. So every
+//! latency is measured from there, and is never too short.
+
+use ring::Time;
+
+use crate::hist::Hist;
+use crate::report::Stage;
+
+/// Latencies by stage, and the moments from which the next ones are measured.
+#[derive(Default)]
+pub(super) struct Latencies {
+    delivery: Hist,
+    processing: Hist,
+    send: Hist,
+    turn: Hist,
+    mailbox: Hist,
+    /// The upper bound of when what this turn handles came in.
+    came_at: Time,
+    /// The same of the turn before, and when its sends were handed to the ring.
+    before: (Time, Time),
+    /// Sends of this turn.
+    sends: u64,
+}
+
+impl Latencies {
+    pub(super) fn begin_turn(&mut self, came_at: Time) {
+        self.before.0 = std::mem::replace(&mut self.came_at, came_at);
+    }
+
+    /// A send begins. Returns what its link keeps for [`sent`](Self::sent).
+    pub(super) fn send(&mut self) -> Time {
+        self.sends += 1;
+        self.came_at
+    }
+
+    /// A send is over whose bytes came in at `came_at`.
+    pub(super) fn sent(&mut self, now: Time, came_at: Time) {
+        self.delivery.record(now - came_at);
+        // A send that waited is measured whole: what came before it is next to nothing.
+        let (last_came_at, flushed_at) = self.before;
+        self.send.record(now - if came_at == last_came_at { flushed_at } else { came_at });
+    }
+
+    /// Messages were taken out of the mailbox that another shard's turn at `posted_at` filled.
+    pub(super) fn taken(&mut self, now: Time, posted_at: Time, messages: u32) {
+        let nanos = u64::try_from((now - posted_at).as_nanos()).unwrap_or(u64::MAX);
+        self.mailbox.record_n(nanos, u64::from(messages));
+    }
+
+    /// The turn that began at `now` has handed everything to the ring.
+    pub(super) fn end_turn(&mut self, now: Time, clock: Time) {
+        self.turn.record(clock - now);
+        let nanos = u64::try_from((clock - self.came_at).as_nanos()).unwrap_or(u64::MAX);
+        self.processing.record_n(nanos, std::mem::take(&mut self.sends));
+        self.before.1 = clock;
+    }
+
+    pub(super) fn report(&self) -> Vec<(Stage, Hist)> {
+        vec![
+            (Stage::Delivery, self.delivery.clone()),
+            (Stage::Processing, self.processing.clone()),
+            (Stage::Send, self.send.clone()),
+            (Stage::Turn, self.turn.clone()),
+            (Stage::Mailbox, self.mailbox.clone()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(nanos: u64) -> Time {
+        Time::from_nanos(nanos)
+    }
+
+    fn counted(latencies: &Latencies) -> Vec<(&'static str, u64, u64)> {
+        let reports = latencies.report();
+        reports.iter().map(|(stage, hist)| (stage.name(), hist.count(), hist.sum_nanos())).collect()
+    }
+
+    #[test]
+    fn each_stage_is_measured_from_where_it_begins() {
+        let mut latencies = Latencies::default();
+        latencies.begin_turn(at(1000));
+        let came_at = latencies.send();
+        latencies.end_turn(at(1100), at(1400));
+        latencies.begin_turn(at(1400));
+        latencies.sent(at(1600), came_at);
+        latencies.taken(at(1600), at(1500), 3);
+        latencies.end_turn(at(1600), at(1610));
+        let expected = [
+            ("delivery", 1, 600),
+            ("processing", 1, 400),
+            ("send", 1, 200),
+            ("turn", 2, 310),
+            ("mailbox", 3, 300),
+        ];
+        assert_eq!(counted(&latencies), expected);
+    }
+
+    #[test]
+    fn a_send_that_waited_for_turns_is_measured_whole() {
+        let mut latencies = Latencies::default();
+        latencies.begin_turn(at(1000));
+        let came_at = latencies.send();
+        latencies.end_turn(at(1100), at(1200));
+        for turn in 2..5 {
+            latencies.begin_turn(at(turn * 1000));
+            latencies.end_turn(at(turn * 1000), at(turn * 1000 + 100));
+        }
+        latencies.begin_turn(at(5000));
+        latencies.sent(at(5000), came_at);
+        assert_eq!(counted(&latencies)[0], ("delivery", 1, 4000));
+        assert_eq!(counted(&latencies)[2], ("send", 1, 4000));
+    }
+}
