@@ -43,7 +43,7 @@ use crate::timer::Wheel;
 
 pub use internal::InternalOrder;
 use latency::Latencies;
-pub use options::{ClientLimits, Control, EngineOptions, Errand, RouteOptions, Shared};
+pub use options::{ClientLimits, Control, EngineOptions, Errand, RouteOptions, RouteTls, Shared};
 use routes::Dial;
 pub use routes::{RouteEvent, RouteOrder};
 use timers::Timer;

@@ -13,7 +13,7 @@ use crate::outbound::{Link, OutboundLimits};
 use crate::proto::info::InfoTemplate;
 use crate::report::{ReportRequest, ShardReport};
 use crate::session::SubjectRule;
-use crate::transport::RouteTls;
+use crate::transport::tls::{TlsAcceptor, TlsConnector};
 
 use super::{InternalOrder, RouteOrder, TraceOptions};
 
@@ -94,6 +94,16 @@ impl Default for RouteOptions {
             tls: None,
         }
     }
+}
+
+/// What connections to other servers show and want to see.
+pub struct RouteTls {
+    /// For those that dial.
+    pub acceptor: TlsAcceptor,
+    /// For those that are dialled.
+    pub connector: TlsConnector,
+    /// How long a handshake may take.
+    pub timeout: Duration,
 }
 
 /// What holds for connections to other servers.

@@ -11,7 +11,7 @@ use crate::router::{Message, Origin, Place, Want, names};
 use crate::session::{Input, Line, Route, RoutePhase};
 use crate::subject;
 use crate::sublist::Owner;
-use crate::transport::Progress;
+use crate::transport::{Level, Progress, TransportError};
 
 use super::input::{Frame, Speaker};
 use super::routes::RouteEvent;
@@ -42,8 +42,18 @@ impl Engine {
         let mut wire = bytes;
         let consumed = loop {
             plain.clear();
-            let Ok(progress) = transport.open(wire, &mut plain) else {
-                break Err(End { reason: transport.failure(), error: None });
+            let progress = match transport.open(&mut self.links.pool.scratch, wire, &mut plain) {
+                Ok(progress) => progress,
+                Err(error) => {
+                    let tls = matches!(error, TransportError::Tls(_));
+                    tracing::error!("{} - rid:{} - {error}", route.peer, route.rid);
+                    let reason = if tls && transport.is_handshaking() {
+                        CloseReason::TlsHandshakeFailure
+                    } else {
+                        CloseReason::ReadError
+                    };
+                    break Err(End { reason, error: None });
+                }
             };
             let consumed = self.received_plain(index, &mut route, &plain);
             if consumed.is_err() || progress == Progress::Done {
@@ -53,15 +63,9 @@ impl Engine {
         };
         self.plain = plain;
         if let Some((link, pool)) = self.links.with_pool(index) {
-            if transport.wants_write() {
-                let mut block = pool.block(0);
-                transport.take_wire(&mut block);
-                link.queue.append_block(pool, block);
-                self.links.touch(index);
-            }
-            if let Some(link) = self.links.at_mut(index) {
-                link.transport = Some(transport);
-            }
+            link.transport = Some(transport);
+            link.answer_handshake(pool);
+            self.links.touch(index);
         }
         self.finish_route_turn(index, route, consumed);
     }
@@ -125,7 +129,7 @@ impl Engine {
             if let Some(link) = self.links.at_mut(index)
                 && let Some(transport) = &mut link.transport
             {
-                transport.set_rtt(route.rtt);
+                transport.set_level(Level::of(route.mode, route.rtt, &route.thresholds));
             }
             let (conn, rtt) = (self.conn(index), route.rtt);
             self.notify(Notice::Route(RouteEvent::Pong { conn, rtt }));

@@ -15,7 +15,8 @@ use crate::proto::route::{encode_interest, interest_len_max};
 use crate::router::{Part, Want, is_news};
 use crate::session::{Registration, Route, RoutePhase};
 use crate::sublist::Owner;
-use crate::transport::{Mode, Transport};
+use crate::transport::tls::Tls;
+use crate::transport::{Level, Mode, Progress, Transport};
 
 use super::timers::Timer;
 use super::{End, Engine, Notice, RouteOptions};
@@ -162,6 +163,8 @@ pub(super) struct Dial {
 const DIALS: u32 = 1 << 31;
 /// A dial that takes longer has failed.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Plain bytes that a compressed stream may bring before its server is known.
+const UNTRUSTED_BYTES_MAX: usize = 1 << 20;
 /// The first PING comes this soon, and measures the round trip.
 const FIRST_PING: Duration = Duration::from_secs(1);
 
@@ -186,14 +189,18 @@ impl Engine {
         link.lanes = Some(Box::new(Lanes::default()));
         link.names_accounts = true;
         if let Some(tls) = &self.options.routes.tls {
-            let transport = match &dial {
-                Some(dial) => Transport::connect_tls(tls, dial.tls_name.as_deref(), peer.ip()),
-                None => Transport::accept_tls(tls),
+            let name = dial.as_ref().map(|dial| (dial, dial.tls_name.as_deref()));
+            let made = match name {
+                Some((_, Some(name))) => Tls::connect(&tls.connector, name),
+                Some((_, None)) => Tls::connect(&tls.connector, &peer.ip().to_string()),
+                None => Tls::accept(&tls.acceptor),
             };
-            link.transport = transport.map(Box::new).ok();
-            if link.transport.is_none() {
-                self.ops.push((Token::new(u32::MAX, 1), Op::Close { socket }));
-                return;
+            match made {
+                Ok(tls) => link.transport = Some(Box::new(Transport::tls(tls))),
+                Err(error) => {
+                    tracing::error!("{peer} - TLS route handshake error: {error}");
+                    return self.ops.push((Token::new(u32::MAX, 1), Op::Close { socket }));
+                }
             }
         }
         let token = self.links.insert(link);
@@ -208,6 +215,12 @@ impl Engine {
         self.counters.total_routes += 1;
         tracing::info!("{peer} - rid:{rid} - Route connection created");
         self.arm(token.index);
+        if let Some(tls) = &self.options.routes.tls {
+            self.timers.schedule(self.now + tls.timeout, (token, Timer::Handshake));
+        }
+        if let Some((link, pool)) = self.links.with_pool(token.index) {
+            link.answer_handshake(pool);
+        }
         self.links.touch(token.index);
         if dial.is_none()
             && let Some(timeout) = self.options.routes.auth_timeout
@@ -311,15 +324,17 @@ impl Engine {
         if let Some((link, pool)) = self.links.with_pool(index) {
             link.release_control(pool);
             let waiting = route.input.take();
-            let mut transport = link.transport.take().unwrap_or_default();
-            transport.compress(mode, thresholds, self.now - route.start);
+            let transport = link.transport.get_or_insert_default();
+            let level = Level::of(mode, self.now - route.start, thresholds);
+            (route.mode, route.thresholds) = (mode, thresholds.to_vec());
             let mut plain = Vec::new();
-            let opened = transport.open_rest(waiting.as_slice(), &mut plain);
-            link.transport = Some(transport);
+            let opened =
+                transport.compress(level, UNTRUSTED_BYTES_MAX, waiting.as_slice(), &mut plain);
             route.input.keep(&plain);
             self.routes.insert(index, route);
             self.links.touch(index);
-            if opened.is_err() {
+            // What stood behind one line of a read never makes a decoder pause.
+            if !matches!(opened, Ok(Progress::Done)) {
                 self.close(index, CloseReason::ReadError.into());
             }
         }
@@ -340,7 +355,7 @@ impl Engine {
             link.names_accounts = route.names_accounts();
             link.headers = headers;
             if let Some(transport) = &mut link.transport {
-                transport.is_trusted();
+                transport.set_budget(usize::MAX);
             }
         }
         self.tell_everything(index, &route);
@@ -515,6 +530,23 @@ impl Engine {
         for index in all {
             self.close(index, reason.into());
         }
+    }
+
+    /// The TLS handshake must be done.
+    pub(super) fn handshake_due(&mut self, token: Token) {
+        let transport = self.links.get_mut(token).and_then(|link| link.transport.as_deref());
+        if transport.is_some_and(Transport::is_handshaking) {
+            let error = "tls: handshake timeout";
+            self.close_failed_handshake(token.index, error);
+        }
+    }
+
+    pub(super) fn close_failed_handshake(&mut self, index: u32, error: &str) {
+        if let Some(route) = self.routes.get(&index) {
+            let (peer, rid) = (route.peer, route.rid);
+            tracing::error!("{peer} - rid:{rid} - TLS route handshake error: {error}");
+        }
+        self.close(index, CloseReason::TlsHandshakeFailure.into());
     }
 
     /// How many routes are registered.

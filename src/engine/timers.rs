@@ -33,6 +33,8 @@ pub(super) enum Timer {
     Linger,
     /// A PING is to be sent to another server.
     RoutePing,
+    /// A TLS handshake must be done.
+    Handshake,
     /// A dial must have come to something.
     Dial,
 }
@@ -53,6 +55,7 @@ impl Engine {
                     Timer::Write => self.write_due(token),
                     Timer::Linger => self.linger_due(token),
                     Timer::RoutePing => self.route_ping_due(token),
+                    Timer::Handshake => self.handshake_due(token),
                     Timer::Dial => {}
                 }
             }

@@ -190,19 +190,7 @@ impl Link {
         }
         let mut segments = pool.list();
         lanes.take(pool, ROUTE_BATCH_BYTES, &mut segments);
-        match &mut self.transport {
-            Some(transport) => {
-                let plain = segments.iter().map(Segment::len).sum::<usize>();
-                let mut block = pool.block(plain);
-                transport.seal(segments.iter().map(Segment::as_slice), &mut block);
-                pool.recycle(Batch::new(segments));
-                self.queue.append_block(pool, block);
-            }
-            None => {
-                self.queue.append_all(pool, &mut segments);
-                pool.recycle(Batch::new(segments));
-            }
-        }
+        self.append_sealed(pool, segments);
     }
 
     /// Hands what waits in the control lane to the queue as it is, ahead of any sealing.
@@ -210,9 +198,36 @@ impl Link {
         if let Some(lanes) = &mut self.lanes {
             let mut segments = pool.list();
             lanes.control.drain_to(pool, usize::MAX, &mut segments);
-            self.queue.append_all(pool, &mut segments);
-            pool.recycle(Batch::new(segments));
+            self.append_sealed(pool, segments);
         }
+    }
+
+    /// Appends what a layer of the transport has to say of its own.
+    pub fn answer_handshake(&mut self, pool: &mut Pool) {
+        if let Some(transport) = &mut self.transport
+            && transport.wants_write()
+        {
+            let mut block = pool.block(0);
+            transport.take_wire(&mut block);
+            self.queue.append_block(pool, block);
+        }
+    }
+
+    /// Seals segments and appends what they leave as.
+    fn append_sealed(&mut self, pool: &mut Pool, mut segments: Vec<Segment>) {
+        match &mut self.transport {
+            Some(transport) if !transport.is_plain() => {
+                let plain = segments.iter().map(Segment::len).sum::<usize>();
+                let mut block = pool.block(plain);
+                let slices = segments.iter().map(Segment::as_slice);
+                // A handshake that keeps too much waiting is ended by its own timer.
+                let sealed = transport.seal(&mut pool.scratch, slices, &mut block);
+                debug_assert!(sealed.is_ok() || transport.is_handshaking(), "TLS takes its input");
+                self.queue.append_block(pool, block);
+            }
+            Some(_) | None => self.queue.append_all(pool, &mut segments),
+        }
+        pool.recycle(Batch::new(segments));
     }
 
     /// Drops everything that is not in flight.

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use ring::{Batch, Segment};
 
+use crate::transport::Scratch;
+
 /// Capacity of a block for a few small messages.
 pub(super) const SMALL_BYTES: usize = 2 << 10;
 /// Capacity of a block for bulk.
@@ -27,6 +29,8 @@ pub struct Pool {
     large: Vec<Vec<u8>>,
     shared: Vec<Arc<Vec<u8>>>,
     lists: Vec<Vec<Segment>>,
+    /// What sealing needs.
+    pub scratch: Scratch,
 }
 
 impl Pool {

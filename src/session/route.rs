@@ -120,6 +120,10 @@ pub struct Route {
     pub pinged_at: Time,
     /// The last round trip measured.
     pub rtt: Duration,
+    /// How what is sent is compressed.
+    pub mode: Mode,
+    /// Round trips that decide on the level.
+    pub thresholds: Vec<Duration>,
     /// Messages that came in.
     pub in_msgs: u64,
     /// Bytes of headers and payload that came in.
@@ -147,6 +151,8 @@ impl Route {
             pings_outstanding: 0,
             pinged_at: Time::ZERO,
             rtt: Duration::ZERO,
+            mode: Mode::Off,
+            thresholds: Vec::new(),
             in_msgs: 0,
             in_bytes: 0,
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Mode;
+
 /// What a sender spends on compression. Each direction of a connection has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
@@ -13,6 +15,20 @@ pub enum Level {
     Better,
     /// A search through chains of earlier positions.
     Best,
+}
+
+impl Level {
+    /// The level of a connection in a mode that compresses, with this round trip.
+    #[must_use]
+    pub fn of(mode: Mode, rtt: Duration, thresholds: &[Duration]) -> Self {
+        match mode {
+            Mode::Auto => level_for_rtt(rtt, thresholds),
+            Mode::Uncompressed => Self::Uncompressed,
+            Mode::Better => Self::Better,
+            Mode::Best => Self::Best,
+            Mode::Fast | Mode::Off | Mode::NotSupported | Mode::Accept => Self::Fast,
+        }
+    }
 }
 
 /// The levels in the order of the thresholds below which they are used.
