@@ -5,6 +5,10 @@
 mod level;
 mod mode;
 pub mod s2;
+mod stack;
+pub mod tls;
 
 pub use level::{Level, level_for_rtt};
 pub use mode::{Mode, UnsupportedMode, negotiate};
+pub use s2::Progress;
+pub use stack::{Scratch, Transport, TransportCounts, TransportError};

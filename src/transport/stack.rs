@@ -1,0 +1,252 @@
+//! What stands between one connection's plain bytes and its socket: nothing, S2, TLS, or S2 in TLS.
+
+use std::fmt;
+
+use super::Level;
+use super::s2::{Decoder, Encoder, Progress, S2Error};
+use super::tls::{Tls, TlsError};
+
+/// Tables and buffers that all connections of a shard use in turn. They keep nothing between calls
+/// but their room, so a thousand connections need no more of them than one.
+#[derive(Default)]
+pub struct Scratch {
+    encoder: Encoder,
+    /// What TLS has opened and S2 has not, or what S2 or gathering has made for TLS.
+    between: Vec<u8>,
+}
+
+/// Room that is kept between calls: what a turn seals at most.
+const BETWEEN_CAPACITY_MAX: usize = 512 << 10;
+
+/// One connection's way between plain bytes and the wire.
+#[derive(Default)]
+pub struct Transport {
+    tls: Option<Box<Tls>>,
+    s2: Option<Box<S2>>,
+    counts: TransportCounts,
+}
+
+struct S2 {
+    decoder: Decoder,
+    level: Level,
+}
+
+/// Bytes on both sides of a transport, so that one can tell what compression is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransportCounts {
+    /// Bytes that arrived.
+    pub wire_in: u64,
+    /// Plain bytes that came of them.
+    pub plain_in: u64,
+    /// Plain bytes that were sealed.
+    pub plain_out: u64,
+    /// Bytes that they left as, a handshake's included.
+    pub wire_out: u64,
+}
+
+/// Why a connection's bytes can be understood no longer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TransportError {
+    /// TLS.
+    Tls(TlsError),
+    /// S2.
+    S2(S2Error),
+}
+
+impl Transport {
+    /// A connection whose wire is plain.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self::default()
+    }
+
+    /// A connection under TLS, from its first byte on.
+    #[must_use]
+    pub fn tls(tls: Tls) -> Self {
+        Self { tls: Some(Box::new(tls)), ..Self::default() }
+    }
+
+    /// Whether bytes go through as they are, so that there is no need to copy them.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        self.tls.is_none() && self.s2.is_none()
+    }
+
+    /// Whether the connection is under TLS.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// The level of what is sent; nothing while it is not compressed.
+    #[must_use]
+    pub fn level(&self) -> Option<Level> {
+        self.s2.as_ref().map(|s2| s2.level)
+    }
+
+    /// Whether TLS has not agreed with the peer yet.
+    #[must_use]
+    pub fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
+    }
+
+    /// Whether there are bytes to leave that nobody sealed: [`take_wire`](Self::take_wire) gives them.
+    #[must_use]
+    pub fn wants_write(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// Appends what TLS itself has to say, also after an error: the alert that tells the peer why.
+    pub fn take_wire(&mut self, wire: &mut Vec<u8>) {
+        if let Some(tls) = &mut self.tls {
+            let before = wire.len();
+            tls.take_wire(wire);
+            self.counts.wire_out += (wire.len() - before) as u64;
+        }
+    }
+
+    /// What went through so far.
+    #[must_use]
+    pub const fn counts(&self) -> TransportCounts {
+        self.counts
+    }
+
+    /// Appends the plain bytes of what arrived.
+    ///
+    /// When it pauses, the caller takes the plain bytes and calls again with no new ones, until it is
+    /// done: so little wire can become so much that it must come in steps.
+    ///
+    /// # Errors
+    /// When the peer's bytes are wrong. The connection is of no use then.
+    pub fn open(
+        &mut self,
+        scratch: &mut Scratch,
+        wire: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<Progress, TransportError> {
+        self.counts.wire_in += wire.len() as u64;
+        let before = plain.len();
+        let progress = match (&mut self.tls, &mut self.s2) {
+            (None, None) => {
+                plain.extend_from_slice(wire);
+                Progress::Done
+            }
+            (Some(tls), None) => {
+                tls.open(wire, plain)?;
+                Progress::Done
+            }
+            (None, Some(s2)) => s2.decoder.open(wire, plain)?,
+            (Some(tls), Some(s2)) => {
+                scratch.between.clear();
+                tls.open(wire, &mut scratch.between)?;
+                s2.decoder.open(&scratch.between, plain)?
+            }
+        };
+        self.counts.plain_in += (plain.len() - before) as u64;
+        Ok(progress)
+    }
+
+    /// Appends what these bytes leave as; nothing may be sealed after it and sent before it.
+    ///
+    /// # Errors
+    /// When too much waits for the end of a TLS handshake.
+    pub fn seal<'a>(
+        &mut self,
+        scratch: &mut Scratch,
+        plain: impl IntoIterator<Item = &'a [u8]>,
+        wire: &mut Vec<u8>,
+    ) -> Result<(), TransportError> {
+        let before = wire.len();
+        let mut plain_out = 0;
+        let plain = plain.into_iter().inspect(|slice| plain_out += slice.len() as u64);
+        match (&mut self.tls, &self.s2) {
+            (None, None) => plain.for_each(|slice| wire.extend_from_slice(slice)),
+            (None, Some(s2)) => scratch.encoder.seal(s2.level, plain, wire),
+            (Some(tls), s2) => {
+                scratch.between.clear();
+                match s2 {
+                    Some(s2) => scratch.encoder.seal(s2.level, plain, &mut scratch.between),
+                    // One long run of bytes makes fewer records than many slices.
+                    None => plain.for_each(|slice| scratch.between.extend_from_slice(slice)),
+                }
+                tls.seal(&scratch.between, wire)?;
+                scratch.between.clear();
+                scratch.between.shrink_to(BETWEEN_CAPACITY_MAX);
+            }
+        }
+        self.counts.plain_out += plain_out;
+        self.counts.wire_out += (wire.len() - before) as u64;
+        Ok(())
+    }
+
+    /// Switches S2 on: what is sealed from now on leaves compressed, and what is opened from now on
+    /// arrives so.
+    ///
+    /// `behind` is what was opened already and stands behind the last plain line: it belongs to the
+    /// compressed stream, and its plain bytes are appended. At most `byte_budget` plain bytes may
+    /// come until [`set_budget`](Self::set_budget).
+    ///
+    /// # Errors
+    /// When what stands behind is no S2.
+    pub fn compress(
+        &mut self,
+        level: Level,
+        byte_budget: usize,
+        behind: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<Progress, TransportError> {
+        let mut s2 = S2 { decoder: Decoder::new(byte_budget), level };
+        let before = plain.len();
+        let progress = s2.decoder.open(behind, plain)?;
+        self.counts.plain_in += (plain.len() - before) as u64;
+        // They were counted as plain when they were opened.
+        self.counts.plain_in -= (behind.len() as u64).min(self.counts.plain_in);
+        self.s2 = Some(Box::new(s2));
+        Ok(progress)
+    }
+
+    /// From the next flush on, another level. Without compression nothing happens.
+    pub fn set_level(&mut self, level: Level) {
+        if let Some(s2) = &mut self.s2 {
+            s2.level = level;
+        }
+    }
+
+    /// How many plain bytes may come out of compressed ones from now on; `usize::MAX` for a peer
+    /// that has proved who it is.
+    pub fn set_budget(&mut self, byte_budget: usize) {
+        if let Some(s2) = &mut self.s2 {
+            s2.decoder.set_budget(byte_budget);
+        }
+    }
+
+    /// Appends TLS's farewell, if there is TLS.
+    pub fn close(&mut self, wire: &mut Vec<u8>) {
+        if let Some(tls) = &mut self.tls {
+            tls.close(wire);
+        }
+    }
+}
+
+impl From<TlsError> for TransportError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+impl From<S2Error> for TransportError {
+    fn from(error: S2Error) -> Self {
+        Self::S2(error)
+    }
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tls(error) => error.fmt(f),
+            Self::S2(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TransportError {}
