@@ -250,3 +250,133 @@ impl fmt::Display for TransportError {
 }
 
 impl std::error::Error for TransportError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::tls::tests::Authority;
+    use crate::transport::tls::{TlsAcceptor, TlsConnector};
+
+    /// Two servers' ends of one route.
+    struct Route {
+        scratch: Scratch,
+        near: Transport,
+        far: Transport,
+    }
+
+    impl Route {
+        fn plain() -> Self {
+            let (near, far) = (Transport::plain(), Transport::plain());
+            Self { scratch: Scratch::default(), near, far }
+        }
+
+        fn tls() -> Self {
+            let options = Authority::new().options(&["a.test"]);
+            let near = Tls::connect(&TlsConnector::new(&options).unwrap(), "a.test").unwrap();
+            let far = Tls::accept(&TlsAcceptor::new(&options).unwrap()).unwrap();
+            let (near, far) = (Transport::tls(near), Transport::tls(far));
+            let mut route = Self { scratch: Scratch::default(), near, far };
+            while route.near.wants_write() || route.far.wants_write() {
+                let (mut there, mut back, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+                route.near.take_wire(&mut there);
+                let opened = route.far.open(&mut route.scratch, &there, &mut plain);
+                assert_eq!(opened, Ok(Progress::Done));
+                route.far.take_wire(&mut back);
+                let opened = route.near.open(&mut route.scratch, &back, &mut plain);
+                assert_eq!(opened, Ok(Progress::Done));
+                assert!(plain.is_empty());
+            }
+            assert!(!route.near.is_handshaking() && !route.far.is_handshaking());
+            route
+        }
+
+        /// What the near end seals, as it leaves.
+        fn seal(&mut self, plain: &[u8]) -> Vec<u8> {
+            let mut wire = Vec::new();
+            // Slices of three bytes, as a queue of small messages hands them out.
+            self.near.seal(&mut self.scratch, plain.chunks(3), &mut wire).unwrap();
+            wire
+        }
+
+        fn open(&mut self, wire: &[u8]) -> Result<Vec<u8>, TransportError> {
+            let mut plain = Vec::new();
+            let mut progress = self.far.open(&mut self.scratch, wire, &mut plain)?;
+            while progress == Progress::Paused {
+                progress = self.far.open(&mut self.scratch, &[], &mut plain)?;
+            }
+            Ok(plain)
+        }
+    }
+
+    /// Switches one end to S2 and returns the plain bytes of what stood behind.
+    fn switch(end: &mut Transport, level: Level, budget: usize, behind: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::new();
+        assert_eq!(end.compress(level, budget, behind, &mut plain), Ok(Progress::Done));
+        plain
+    }
+
+    #[test]
+    fn the_reader_switches_at_the_byte_behind_the_last_plain_line() {
+        for mut route in [Route::plain(), Route::tls()] {
+            let info = b"INFO {\"compression\":\"s2_fast\"}\r\n";
+            let mut wire = route.seal(info);
+            switch(&mut route.near, Level::Fast, usize::MAX, b"");
+            assert_eq!(route.near.level(), Some(Level::Fast));
+            wire.extend(route.seal(b"PING\r\n"));
+
+            // All of it arrives in one read, and the reader learns from the line that it must switch.
+            let opened = route.open(&wire).unwrap();
+            let (line, behind) = opened.split_at(info.len());
+            assert_eq!(line, info);
+            let plain = switch(&mut route.far, Level::Fast, usize::MAX, behind);
+            assert_eq!(plain, b"PING\r\n");
+            assert_eq!(route.far.counts().plain_in, info.len() as u64 + 6);
+
+            // A flush that is cut inside a chunk.
+            let wire = route.seal(b"PONG\r\n");
+            let (first, second) = wire.split_at(wire.len() / 2);
+            let mut plain = route.open(first).unwrap();
+            plain.extend(route.open(second).unwrap());
+            assert_eq!(plain, b"PONG\r\n");
+        }
+    }
+
+    #[test]
+    fn plain_text_after_the_switch_is_refused() {
+        let mut route = Route::plain();
+        let switched = route.far.compress(Level::Fast, usize::MAX, b"PING\r\n", &mut Vec::new());
+        assert_eq!(switched, Err(TransportError::S2(S2Error::NoIdentifier)));
+    }
+
+    #[test]
+    fn a_level_changes_from_one_flush_to_the_next() {
+        for mut route in [Route::plain(), Route::tls()] {
+            switch(&mut route.near, Level::Uncompressed, usize::MAX, b"");
+            switch(&mut route.far, Level::Best, usize::MAX, b"");
+            let text = b"RMSG $G orders.eu 5\r\nhello\r\n".repeat(2000);
+            let mut lengths = Vec::new();
+            for level in [Level::Uncompressed, Level::Fast, Level::Best] {
+                route.near.set_level(level);
+                let wire = route.seal(&text);
+                lengths.push(wire.len());
+                assert!(route.open(&wire).as_ref() == Ok(&text), "{level:?}");
+            }
+            assert!(lengths[0] > text.len() && lengths[1] * 50 < text.len(), "{lengths:?}");
+            let (near, far) = (route.near.counts(), route.far.counts());
+            assert_eq!(near.plain_out, 3 * text.len() as u64);
+            assert_eq!((near.plain_out, near.wire_out), (far.plain_in, far.wire_in));
+        }
+    }
+
+    #[test]
+    fn an_unproven_peer_has_a_budget() {
+        let mut route = Route::tls();
+        switch(&mut route.near, Level::Fast, usize::MAX, b"");
+        switch(&mut route.far, Level::Fast, 1000, b"");
+        let wire = route.seal(&[b'x'; 900]);
+        assert_eq!(route.open(&wire).map(|plain| plain.len()), Ok(900));
+        let wire = route.seal(&[b'x'; 900]);
+        let over = TransportError::S2(S2Error::OverBudget { left: 100 });
+        assert_eq!(route.open(&wire), Err(over));
+    }
+}

@@ -68,6 +68,12 @@ impl Decoder {
         self.budget = byte_budget;
     }
 
+    /// Bytes that wait for the rest of their chunk, or for the next call.
+    #[must_use]
+    pub const fn kept_bytes(&self) -> usize {
+        self.kept.len()
+    }
+
     /// Decodes what arrived and appends the plain bytes.
     ///
     /// # Errors

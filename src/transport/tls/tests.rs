@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
     KeyUsagePurpose,
 };
 use rustls::CertificateError;
@@ -20,11 +20,15 @@ pub(in crate::transport) struct Authority {
 
 impl Authority {
     pub(in crate::transport) fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        // Authorities of one name would be taken for each other.
+        let name = home.path().file_name().unwrap().to_str().unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let authority = Self { issuer, home: tempfile::tempdir().unwrap() };
+        let authority = Self { issuer, home };
         authority.write("ca.pem", &authority.issuer.pem());
         authority
     }

@@ -1,5 +1,7 @@
 //! What holds for encoder and decoder together.
 
+mod streams;
+
 use proptest::prelude::*;
 
 use super::{Decoder, Encoder, Progress, S2Error};
