@@ -271,7 +271,8 @@ mod tests {
         }
 
         fn tls() -> Self {
-            let options = Authority::new().options(&["a.test"]);
+            let authority = Authority::new();
+            let options = authority.options(&["a.test"]);
             let near = Tls::connect(&TlsConnector::new(&options).unwrap(), "a.test").unwrap();
             let far = Tls::accept(&TlsAcceptor::new(&options).unwrap()).unwrap();
             let (near, far) = (Transport::tls(near), Transport::tls(far));
