@@ -6,7 +6,6 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ring::Time;
@@ -50,7 +49,6 @@ pub(super) struct Cluster {
     facts: RefCell<ClusterFacts>,
     thresholds: RefCell<Vec<Duration>>,
     shards: u16,
-    next_shard: std::cell::Cell<u16>,
 }
 
 impl Cluster {
@@ -77,7 +75,6 @@ impl Cluster {
             facts: RefCell::new(facts),
             thresholds: RefCell::new(cluster.rtt_thresholds.clone()),
             shards,
-            next_shard: std::cell::Cell::new(0),
         };
         (cluster, answered)
     }
@@ -181,7 +178,6 @@ impl Cluster {
             // The server may have ended meanwhile.
             let _ = answers.send(Event::Resolved { lookup, addresses });
         });
-        self.next_shard.set(self.next_shard.get().wrapping_add(1));
     }
 }
 
@@ -316,6 +312,6 @@ pub(super) async fn due(cluster: Option<&Rc<Cluster>>, now: impl Fn() -> Time) {
 pub(super) type Handle = Option<Rc<Cluster>>;
 
 /// Facts for clients where there is no cluster.
-pub(super) fn facts_of(cluster: &Handle) -> Arc<ClusterFacts> {
-    Arc::new(cluster.as_ref().map_or_else(ClusterFacts::default, |cluster| cluster.facts()))
+pub(super) fn facts_of(cluster: &Handle) -> ClusterFacts {
+    cluster.as_ref().map_or_else(ClusterFacts::default, |cluster| cluster.facts())
 }

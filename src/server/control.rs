@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ring::Time;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::account::Accounts;
 use crate::close::CloseReason;
 use crate::cluster::Event;
 use crate::config::{self, ChangedOption, Loaded, Options};
@@ -23,14 +22,14 @@ use crate::signals::Signal;
 
 use super::Shared;
 use super::cluster::{self, Outcome};
-use super::facts::{self, Identity};
+use super::facts::{self, Identity, Known};
 use super::shards::Shards;
 
 /// See the module's documentation.
 pub(super) struct Control {
     loaded: RefCell<Loaded>,
     identity: Identity,
-    accounts: Shared<Accounts>,
+    known: RefCell<Known>,
     cluster: cluster::Handle,
     shards: RefCell<Shards>,
     files: Files,
@@ -85,7 +84,7 @@ impl Control {
     pub(super) fn new(
         loaded: Loaded,
         identity: Identity,
-        (accounts, cluster): (Arc<Accounts>, cluster::Handle),
+        (known, cluster): (Known, cluster::Handle),
         shards: Shards,
         files: Files,
     ) -> Self {
@@ -98,7 +97,7 @@ impl Control {
         Self {
             loaded: RefCell::new(loaded),
             identity,
-            accounts: RefCell::new(accounts),
+            known: RefCell::new(known),
             cluster,
             shards: RefCell::new(shards),
             files,
@@ -157,7 +156,10 @@ impl Control {
         for outcome in outcomes {
             match outcome {
                 Outcome::Tell(shard, say) => self.shards.borrow().tell(shard, say),
-                Outcome::Facts => self.tell_options(false, true),
+                Outcome::Facts => {
+                    self.known.borrow_mut().cluster = cluster::facts_of(&self.cluster);
+                    self.tell_options(false, true);
+                }
             }
         }
     }
@@ -237,7 +239,7 @@ impl Control {
         let engine = facts::engine(
             &self.loaded.borrow().options,
             &self.identity,
-            (&self.accounts.borrow(), &cluster::facts_of(&self.cluster)),
+            &self.known.borrow(),
             self.lame_duck.get(),
         );
         let options = Arc::new(engine);
@@ -256,14 +258,21 @@ impl Control {
                 return tracing::error!("Failed to reload server configuration: {text}");
             }
         };
+        let tls = match facts::route_tls(&reloaded.loaded.options) {
+            Ok(tls) => tls,
+            Err(text) => {
+                return tracing::error!("Failed to reload server configuration: {text}");
+            }
+        };
         *self.loaded.borrow_mut() = reloaded.loaded;
         let changed = |option| reloaded.changes.iter().any(|change| change.option == option);
         for line in reloaded.changes.iter().filter_map(|change| change.line.as_ref()) {
             tracing::info!("{line}");
         }
         let loaded = self.loaded.borrow();
-        let accounts = facts::accounts(&loaded.options, Some(&self.accounts.borrow()));
-        *self.accounts.borrow_mut() = Arc::new(accounts);
+        let accounts = facts::accounts(&loaded.options, Some(&self.known.borrow().accounts));
+        self.known.borrow_mut().accounts = Arc::new(accounts);
+        self.known.borrow_mut().tls = tls;
         logging.reconfigure(super::log_options(&loaded.options));
         if (changed(ChangedOption::PidFile) || changed(ChangedOption::PortsFileDir))
             && let Err(error) = self.files.write(&loaded.options)

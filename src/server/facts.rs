@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use crate::account::{self, Accounts};
 use crate::auth::{AuthConfig, AuthMethod, Authenticator, User};
-use crate::config::{ClusterOptions, Loaded, Options, RoutePermissions, SubjectRules};
-use crate::engine::{ClientLimits, EngineOptions, RouteOptions, TraceOptions};
+use crate::config::{ClusterOptions, Loaded, Options, RoutePermissions, SubjectRules, TlsVersion};
+use crate::engine::{ClientLimits, EngineOptions, RouteOptions, RouteTls, TraceOptions};
 use crate::ids::AccountId;
 use crate::outbound::OutboundLimits;
 use crate::proto::info::{COMPATIBLE_VERSION, InfoTemplate, LANGUAGE, OWN_VERSION, ServerInfo};
 use crate::report::ServerFacts;
 use crate::session::SubjectRule;
+use crate::transport::tls::{self, TlsAcceptor, TlsConnector};
 
 use super::cluster::ClusterFacts;
 
@@ -104,13 +105,25 @@ pub(super) fn authenticator(options: &Options, accounts: &Accounts) -> Authentic
     })
 }
 
+/// What holds beside the options, and changes while the server runs.
+#[derive(Clone, Default)]
+pub(super) struct Known {
+    /// The accounts.
+    pub(super) accounts: Arc<Accounts>,
+    /// What clients are told of the cluster.
+    pub(super) cluster: ClusterFacts,
+    /// What connections to other servers show and want to see.
+    pub(super) tls: Option<Arc<RouteTls>>,
+}
+
 /// A shard's share of the options.
 pub(super) fn engine(
     options: &Options,
     identity: &Identity,
-    (accounts, cluster): (&Arc<Accounts>, &ClusterFacts),
+    known: &Known,
     lame_duck: bool,
 ) -> EngineOptions {
+    let Known { accounts, cluster, tls } = known;
     let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     EngineOptions {
@@ -140,12 +153,12 @@ pub(super) fn engine(
         }),
         sublist_cache: !options.disable_sublist_cache,
         accounts: Arc::clone(accounts),
-        routes: routes(options),
+        routes: routes(options, tls.clone()),
     }
 }
 
 /// A shard's share of the cluster's options.
-fn routes(options: &Options) -> RouteOptions {
+fn routes(options: &Options, tls: Option<Arc<RouteTls>>) -> RouteOptions {
     let none = ClusterOptions::default();
     let cluster = options.cluster.as_ref().unwrap_or(&none);
     let rule = |side: fn(&RoutePermissions) -> Option<&SubjectRules>| {
@@ -168,7 +181,7 @@ fn routes(options: &Options) -> RouteOptions {
         dedicated: cluster.accounts.clone().into(),
         import: rule(|permissions| permissions.import.as_ref()),
         export: rule(|permissions| permissions.export.as_ref()),
-        tls: None,
+        tls,
     }
 }
 
@@ -206,4 +219,38 @@ pub(super) fn monitoring(loaded: &Loaded, identity: &Identity, shards: u16) -> S
         accounts: vec!["$G".to_owned(), "$SYS".to_owned()],
         ..ServerFacts::default()
     }
+}
+
+/// What connections to other servers show and want to see, read from the files that are named.
+///
+/// # Errors
+/// What is wrong with a file.
+pub(super) fn route_tls(options: &Options) -> Result<Option<Arc<RouteTls>>, String> {
+    let tls = options.cluster.as_ref().and_then(|cluster| cluster.tls.as_ref());
+    let Some(tls) = tls else { return Ok(None) };
+    let Some(files) = tls.certificates.first() else {
+        return Err("TLS for routes needs cert_file and key_file".into());
+    };
+    let options = tls::TlsOptions {
+        cert_file: (&files.cert_file).into(),
+        key_file: (&files.key_file).into(),
+        ca_file: tls.ca_file.as_ref().map(Into::into),
+        insecure: tls.insecure,
+        min_version: match tls.min_version {
+            TlsVersion::Tls12 => tls::TlsVersion::V1_2,
+            TlsVersion::Tls13 => tls::TlsVersion::V1_3,
+        },
+        pinned_certs: tls.pinned_certs.iter().map(|pin| hex(pin)).collect(),
+        timeout: tls.timeout,
+    };
+    let failed = |error: tls::TlsFileError| error.to_string();
+    Ok(Some(Arc::new(RouteTls {
+        acceptor: TlsAcceptor::new(&options).map_err(failed)?,
+        connector: TlsConnector::new(&options).map_err(failed)?,
+        timeout: tls.timeout,
+    })))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -23,7 +23,7 @@ use crate::monitor::{Monitor, MonitorLimits};
 use crate::signals::{Signal, SignalListener};
 use cluster::Cluster;
 use control::{Control, Ways};
-use facts::Identity;
+use facts::{Identity, Known};
 use shards::{Listeners, Shards};
 
 /// The name under which tools look for the program.
@@ -59,17 +59,19 @@ fn serve(mut loaded: Loaded, program: &str, logging: &Logging) -> Result<(), Str
     tracing::info!("Listening for client connections on {}:{}", loaded.options.host, bound.port());
     let routes = listener::routes(&mut loaded.options)?;
     let files = write_files(&loaded.options, program, (bound, routes), monitor.as_ref())?;
-    let accounts = Arc::new(facts::accounts(&loaded.options, None));
     let (notices, noticed) = cluster::notices();
     let (mesh, answers) = start_mesh(&loaded.options, &identity);
-    let told = cluster::facts_of(&mesh);
+    let known = Known {
+        accounts: Arc::new(facts::accounts(&loaded.options, None)),
+        cluster: cluster::facts_of(&mesh),
+        tls: facts::route_tls(&loaded.options)?,
+    };
     let listeners = Listeners { clients: listener, routes: routes.map(|(socket, _)| socket) };
-    let shards =
-        Shards::start(&loaded.options, &identity, (&accounts, &told), listeners, &notices)?;
+    let shards = Shards::start(&loaded.options, &identity, &known, listeners, &notices)?;
     tracing::info!("Server is ready");
     tokio_uring::start(async {
         let ways = Ways { signals: signals.events, notices: noticed, answers };
-        let control = Rc::new(Control::new(loaded, identity, (accounts, mesh), shards, files));
+        let control = Rc::new(Control::new(loaded, identity, (known, mesh), shards, files));
         if let Some(socket) = monitor {
             control.set_monitor_port(socket.local_addr().map_or(0, |at| at.port()));
             let listener = tokio::net::TcpListener::from_std(socket);
@@ -132,6 +134,9 @@ fn announce(loaded: &Loaded, identity: &Identity) {
     tracing::info!("  ID:       {}", facts.server_id);
     if let (Some(file), Some(digest)) = (&loaded.config_file, &loaded.digest) {
         tracing::info!("Using configuration file: {} ({digest})", file.display());
+    }
+    for notice in &loaded.notices {
+        tracing::info!("{notice}");
     }
     let accounts = facts::accounts(&loaded.options, None);
     if facts::authenticator(&loaded.options, &accounts).has_plaintext() {

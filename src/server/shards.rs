@@ -8,14 +8,12 @@ use ring::uring::{BusyPoll, Uring, UringOptions};
 use ring::{Doorbell, Ring, Socket};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::account::Accounts;
 use crate::config::{self, Options};
 use crate::engine::{Control, Engine, EngineOptions, Errand, Notice, Shared};
 use crate::mailbox::{self, Door, Mailboxes};
 use crate::shard::Shard;
 
-use super::cluster::ClusterFacts;
-use super::facts::{self, Identity};
+use super::facts::{self, Identity, Known};
 
 /// Threads that hash passwords: a hash takes about 100 ms of one.
 const HASHERS: usize = 2;
@@ -72,7 +70,7 @@ impl Shards {
     pub(super) fn start(
         options: &Options,
         identity: &Identity,
-        (accounts, cluster): (&Arc<Accounts>, &ClusterFacts),
+        known: &Known,
         listeners: Listeners,
         notices: &UnboundedSender<Notice>,
     ) -> Result<Self, String> {
@@ -80,7 +78,7 @@ impl Shards {
         let (boxes, controls) = mailbox::connect(count);
         let (errands, asked) = mpsc::sync_channel(HASHES_WAITING);
         let start = Arc::new(Start {
-            options: Arc::new(facts::engine(options, identity, (accounts, cluster), false)),
+            options: Arc::new(facts::engine(options, identity, known, false)),
             shared: Arc::new(Shared::default()),
             errands,
             busy_poll: busy_poll(options.busy_poll),
