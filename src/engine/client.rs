@@ -16,7 +16,7 @@ use crate::session::{About, Client, Hold, Phase};
 use crate::subject;
 use crate::sublist::{Owner, Subscription};
 
-use super::{End, Engine, Errand};
+use super::{End, Engine, Errand, imports};
 
 impl Engine {
     /// Carries out anything but a publish.
@@ -316,6 +316,13 @@ impl Engine {
     }
 
     fn route(&mut self, index: u32, client: &mut Client, message: &Message<'_>) {
+        let imported = imports::is_imported(message.subject)
+            && client.account != AccountId::SYSTEM
+            && self.options.accounts.get(client.account).jetstream;
+        if imported {
+            let delivery = self.import(index, client, message);
+            return self.settle_unrouted(index, client, message, delivery);
+        }
         let delivery = self.router.deliver(&mut self.links, message);
         if self.router.trace {
             self.trace_deliveries((index, client), message);
@@ -328,6 +335,17 @@ impl Engine {
             client.touched_shards |= shards;
             self.reached_shards |= shards;
         }
+        self.settle_unrouted(index, client, message, delivery);
+    }
+
+    /// A publisher that wants to know learns that nobody took its request.
+    fn settle_unrouted(
+        &mut self,
+        index: u32,
+        client: &Client,
+        message: &Message<'_>,
+        delivery: Delivery,
+    ) {
         if delivery.is_nobody() {
             self.counters.unrouted_msgs += 1;
             if let Some(reply) = message.reply.filter(|_| client.no_responders) {

@@ -409,7 +409,8 @@ impl Engine {
 
     /// A plain message's line is kept, in case the next one has the same.
     fn remember_line(&self, client: &mut Client, publish: &Publish<'_>, line: &[u8]) {
-        let reserved = subject::is_reserved(publish.subject)
+        let reserved = publish.subject.starts_with(b"$")
+            || subject::is_reserved(publish.subject)
             || publish.reply.is_some_and(subject::is_reserved_reply);
         let plain = self.options.trace.is_none()
             && !client.verbose

@@ -10,6 +10,7 @@
 mod client;
 mod closing;
 mod flow;
+mod imports;
 mod input;
 mod internal;
 mod latency;
@@ -110,6 +111,8 @@ pub struct Engine {
     wanted: LocalInterest,
     /// What the servers behind this shard's routes want, as other shards know it.
     wanted_by_routes: LocalInterest,
+    /// Requests to JetStream that wait for their answers.
+    imports: imports::Imports,
     /// Subscriptions of the server itself.
     internal_subscriptions: usize,
     /// Plain bytes of what came sealed.
@@ -175,6 +178,7 @@ impl Engine {
             dials: slab::Slab::new(),
             wanted: LocalInterest::new(seed),
             wanted_by_routes: LocalInterest::new(seed),
+            imports: imports::Imports::default(),
             internal_subscriptions: 0,
             plain: Vec::new(),
             tell_control: None,

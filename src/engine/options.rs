@@ -60,6 +60,10 @@ pub struct EngineOptions {
     pub trace: Option<TraceOptions>,
     /// Whether subscriptions' match results are cached.
     pub sublist_cache: bool,
+    /// The server's name.
+    pub server_name: Arc<str>,
+    /// The cluster's name; empty where there is none.
+    pub cluster_name: Arc<str>,
     /// The accounts.
     pub accounts: Arc<Accounts>,
     /// What holds for other servers.

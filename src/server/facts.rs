@@ -152,6 +152,8 @@ pub(super) fn engine(
             headers_only: options.trace_headers,
         }),
         sublist_cache: !options.disable_sublist_cache,
+        server_name: identity.info.server_name.as_str().into(),
+        cluster_name: cluster.name.as_str().into(),
         accounts: Arc::clone(accounts),
         routes: routes(options, tls.clone()),
     }
