@@ -129,7 +129,7 @@ impl Broker {
 
     /// Everything logged so far.
     pub(crate) fn log(&self) -> String {
-        self.log.state.lock().unwrap().text.clone()
+        self.log.text()
     }
 
     /// Waits until the log contains `text`.
@@ -187,12 +187,13 @@ pub(crate) fn poll<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     None
 }
 
-fn wait_exit(child: &mut Child) -> Option<ExitStatus> {
+/// Waits for a process to end by itself; `None` after [`LIMIT`].
+pub(crate) fn wait_exit(child: &mut Child) -> Option<ExitStatus> {
     poll(|| child.try_wait().unwrap())
 }
 
 /// What a broker has written to its standard error.
-struct Log {
+pub(crate) struct Log {
     state: Mutex<LogState>,
     grown: Condvar,
 }
@@ -204,7 +205,8 @@ struct LogState {
 }
 
 impl Log {
-    fn follow(source: impl BufRead + Send + 'static) -> Arc<Self> {
+    /// Reads on until the source ends, on a thread of its own.
+    pub(crate) fn follow(source: impl BufRead + Send + 'static) -> Arc<Self> {
         let log = Arc::new(Self { state: Mutex::default(), grown: Condvar::new() });
         let writer = Arc::clone(&log);
         std::thread::spawn(move || {
@@ -219,12 +221,18 @@ impl Log {
         log
     }
 
+    /// Everything logged so far.
+    pub(crate) fn text(&self) -> String {
+        self.state.lock().unwrap().text.clone()
+    }
+
     fn change(&self, change: impl FnOnce(&mut LogState)) {
         change(&mut self.state.lock().unwrap());
         self.grown.notify_all();
     }
 
-    fn await_text(&self, text: &str) -> bool {
+    /// Waits until the log contains `text`; false when it ends or [`LIMIT`] passes without.
+    pub(crate) fn await_text(&self, text: &str) -> bool {
         let waiting = |state: &mut LogState| !state.ended && !state.text.contains(text);
         let state = self.state.lock().unwrap();
         let (state, _) = self.grown.wait_timeout_while(state, LIMIT, waiting).unwrap();

@@ -1,0 +1,1 @@
+//! A TCP relay between two nodes.
