@@ -10,7 +10,12 @@ mod mesh;
 mod support;
 
 mod cluster {
+    mod accounts;
+    mod compression;
+    mod doors;
     mod interest;
+    mod load;
+    mod membership;
     mod messages;
     mod queues;
 }

@@ -24,7 +24,8 @@ pub(crate) struct NodePlan {
     pub(crate) name: String,
     /// The cluster's name; `None` lets the server make one.
     pub(crate) cluster_name: Option<String>,
-    /// The routes it dials; `{0}` stands for the cluster address of the first node.
+    /// The routes it dials; `{0}` stands for the cluster address of the first node, and `{0.port}`
+    /// for its port.
     pub(crate) routes: Vec<String>,
     /// `pool_size`; `None` says nothing.
     pub(crate) pool_size: Option<i32>,
@@ -87,7 +88,8 @@ impl NodePlan {
 
 fn resolve(text: &str, addresses: &[String]) -> String {
     addresses.iter().enumerate().fold(text.to_owned(), |text, (index, address)| {
-        text.replace(&format!("{{{index}}}"), address)
+        let (_, port) = address.rsplit_once(':').expect("a port");
+        text.replace(&format!("{{{index}}}"), address).replace(&format!("{{{index}.port}}"), port)
     })
 }
 
