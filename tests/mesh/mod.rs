@@ -13,7 +13,7 @@ pub(crate) mod client;
 mod cluster;
 mod http;
 pub(crate) mod layout;
-mod node;
+pub(crate) mod node;
 mod ports;
 pub(crate) mod relay;
 pub(crate) mod space;
