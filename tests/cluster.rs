@@ -11,11 +11,13 @@ mod support;
 
 mod cluster {
     mod accounts;
+    mod clients;
     mod compression;
     mod doors;
     mod interest;
     mod load;
     mod membership;
     mod messages;
+    mod operators;
     mod queues;
 }

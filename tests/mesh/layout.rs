@@ -46,14 +46,17 @@ pub(crate) fn layouts(nodes: usize) -> Vec<Layout> {
     found
 }
 
+/// The programs that a single node runs, where all others are nats-server.
+pub(crate) fn kinds() -> Vec<Kind> {
+    let chosen = chosen();
+    let peer = chosen.contains("peer").then_some(Kind::Real);
+    let ours = if chosen.len() > usize::from(peer.is_some()) { 2 } else { 0 };
+    peer.into_iter().chain((0..ours).map(self::ours)).collect()
+}
+
 /// Ringmesh with another number of shards in each place.
 pub(crate) fn ours(place: usize) -> Kind {
     Kind::Ours { shards: [1, 2, 4][place % 3] }
-}
-
-/// Whether clusters of nats-server alone run here.
-pub(crate) fn has_peer() -> bool {
-    chosen().contains("peer")
 }
 
 fn chosen() -> BTreeSet<String> {

@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a test waits for something that must happen.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -178,13 +178,22 @@ pub(crate) fn send_signal(pid: u32, name: &str) {
 /// For what sends no event: a child's end and files that another process writes.
 pub(crate) fn poll<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     const STEP: Duration = Duration::from_millis(5);
-    for _ in 0..LIMIT.as_millis() / STEP.as_millis() {
+    // Asking may itself take long, so steps cannot be counted.
+    let since = now();
+    loop {
         if let Some(answer) = ask() {
             return Some(answer);
         }
+        if now().duration_since(since) > LIMIT {
+            return None;
+        }
         std::thread::park_timeout(STEP);
     }
-    None
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests wait for real processes, in real time")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Waits for a process to end by itself; `None` after [`LIMIT`].
