@@ -250,6 +250,7 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
+    #[expect(clippy::print_stderr, reason = "a failed test shows the logs")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             for node in &self.nodes {

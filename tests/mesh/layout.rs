@@ -74,7 +74,8 @@ fn chosen() -> BTreeSet<String> {
 
 /// Says what is not tested here, past the harness, which keeps what is printed.
 pub(crate) fn skipped(what: &str) {
-    writeln!(std::io::stderr(), "SKIPPED {what}").unwrap();
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "SKIPPED {what}").unwrap();
 }
 
 /// Runs a test on every layout of that many nodes, several at a time.
