@@ -54,6 +54,8 @@ fn a_subscription_that_ends_by_itself_withdraws_its_interest() {
             introduce(&mut client, &mut server);
             let heard: Vec<_> = server.take_all().iter().map(|message| message.text()).collect();
             assert_eq!(heard, ["0", "1", "2"]);
+            // The end was told when the third message came, which was after the introduction.
+            introduce(&mut client, &mut server);
             assert!(client.request("few", "?").is_no_responders());
         }
     });
