@@ -213,7 +213,6 @@ impl Engine {
         let phase = if dial.is_some() { RoutePhase::Introduced } else { RoutePhase::Greeted };
         self.routes.insert(token.index, Box::new(Route::new(rid, peer, self.now, phase)));
         self.counters.total_routes += 1;
-        tracing::info!("{peer} - rid:{rid} - Route connection created");
         self.arm(token.index);
         if let Some(tls) = &self.options.routes.tls {
             self.timers.schedule(self.now + tls.timeout, (token, Timer::Handshake));
@@ -513,11 +512,9 @@ impl Engine {
         }
     }
 
-    /// Says that a route is ending, to the log and to the control plane.
+    /// Tells the control plane that a route is ending.
     pub(super) fn report_closed_route(&self, index: u32, reason: CloseReason) {
-        if let Some(route) = self.routes.get(&index) {
-            let (peer, rid) = (route.peer, route.rid);
-            tracing::info!("{peer} - rid:{rid} - Router connection closed: {reason}");
+        if self.routes.contains_key(&index) {
             self.notify(Notice::Route(RouteEvent::Closed { conn: self.conn(index), reason }));
         }
     }
