@@ -6,6 +6,7 @@ use crate::auth::{Credentials, Identity, Verdict};
 use crate::close::{CloseReason, ErrorText};
 use crate::ids::AccountId;
 use crate::limits;
+use crate::mailbox::{Letter, Reach};
 use crate::outbound::Link;
 use crate::proto::client::{ClientOp, ParseError, Publish, payload_end};
 use crate::proto::connect::Connect;
@@ -16,6 +17,7 @@ use crate::session::{About, Client, Hold, Phase};
 use crate::subject;
 use crate::sublist::{Owner, Subscription};
 
+use super::barrier::Asker;
 use super::{End, Engine, Errand, imports};
 
 impl Engine {
@@ -211,6 +213,7 @@ impl Engine {
             });
             client.sids.insert(&self.router.subscriptions, id, self.seed);
             let want = Want { account: client.account, subject, queue };
+            client.touched_cluster = self.options.routes.barrier;
             client.touched_shards |= self.announce(want, 1);
         }
         self.acknowledge(index, client);
@@ -241,16 +244,23 @@ impl Engine {
     fn end_subscription(&mut self, client: &mut Client, id: u32) {
         let Some(subscription) = self.router.unsubscribe(id) else { return };
         client.sids.remove(id, &subscription.sid);
+        client.touched_cluster = self.options.routes.barrier;
         client.touched_shards |= self.announce(subscription.want(), -1);
     }
 
     fn on_ping(&mut self, index: u32, client: &mut Client) {
-        let concerned = std::mem::take(&mut client.touched_shards);
-        if concerned == 0 {
-            return self.pong(index, client);
-        }
+        let mut concerned = std::mem::take(&mut client.touched_shards);
         let token = self.links.token(index);
-        self.mail.post_all(concerned, || crate::mailbox::Letter::Barrier(token));
+        if std::mem::take(&mut client.touched_cluster) {
+            // Its own routes are one more shard to wait for.
+            concerned = self.mail.others() | 1 << self.mail.shard;
+            self.mail.post_all(self.mail.others(), || Letter::Barrier(token, Reach::Routes));
+            self.ask_routes(Asker { shard: self.mail.shard, token });
+        } else if concerned == 0 {
+            return self.pong(index, client);
+        } else {
+            self.mail.post_all(concerned, || Letter::Barrier(token, Reach::Shard));
+        }
         client.hold = Some(Box::new(Hold::Barrier(concerned)));
     }
 

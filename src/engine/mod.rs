@@ -7,6 +7,7 @@
 //! Invariant: outside a call, every client in the table has a link in the same slot, and a slot is
 //! freed only when nothing is in flight on its socket.
 
+mod barrier;
 mod client;
 mod closing;
 mod flow;
@@ -120,6 +121,8 @@ pub struct Engine {
     wanted: LocalInterest,
     /// What the servers behind this shard's routes want, as other shards know it.
     wanted_by_routes: LocalInterest,
+    /// What waits for other servers' answers.
+    barriers: barrier::Barriers,
     /// Requests to JetStream that wait for their answers.
     imports: imports::Imports,
     /// Subscriptions of the server itself.
@@ -191,6 +194,7 @@ impl Engine {
             dials: slab::Slab::new(),
             wanted: LocalInterest::new(seed),
             wanted_by_routes: LocalInterest::new(seed),
+            barriers: barrier::Barriers::default(),
             imports: imports::Imports::default(),
             internal_subscriptions: 0,
             plain: Vec::new(),
@@ -310,6 +314,7 @@ impl Engine {
         self.release_held();
         self.rearm_starved();
         self.tell_news();
+        self.ping_for_barriers();
         self.flush();
         self.letters_waiting |= self.mail.flush();
     }

@@ -97,6 +97,7 @@ impl Default for RouteOptions {
             dedicated: Arc::from([]),
             import: SubjectRule::default(),
             export: SubjectRule::default(),
+            barrier: false,
             tls: None,
         }
     }
@@ -133,6 +134,8 @@ pub struct RouteOptions {
     pub import: SubjectRule,
     /// What it accepts of other servers'.
     pub export: SubjectRule,
+    /// A PONG tells a client that its subscriptions are known in the whole cluster.
+    pub barrier: bool,
     /// Certificates, where connections use TLS.
     pub tls: Option<Arc<RouteTls>>,
 }

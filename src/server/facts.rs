@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::account::{self, Accounts};
 use crate::auth::{AuthConfig, AuthMethod, Authenticator, User};
-use crate::config::{ClusterOptions, Loaded, Options, RoutePermissions, SubjectRules, TlsVersion};
+use crate::config::{
+    ClusterOptions, Loaded, Options, RoutePermissions, SubBarrier, SubjectRules, TlsVersion,
+};
 use crate::engine::{ClientLimits, EngineOptions, RouteOptions, RouteTls, TraceOptions};
 use crate::ids::AccountId;
 use crate::outbound::OutboundLimits;
@@ -184,6 +186,7 @@ fn routes(options: &Options, tls: Option<Arc<RouteTls>>) -> RouteOptions {
         dedicated: cluster.accounts.clone().into(),
         import: rule(|permissions| permissions.import.as_ref()),
         export: rule(|permissions| permissions.export.as_ref()),
+        barrier: options.sub_barrier == SubBarrier::Cluster,
         tls,
     }
 }

@@ -402,7 +402,10 @@ impl World {
                 Action::Dial { dial, address, .. } => {
                     self.dials += 1;
                     let delay = self.latency();
-                    self.later(delay, Happening::DialArrives { from: node, life, dial, to: address });
+                    self.later(
+                        delay,
+                        Happening::DialArrives { from: node, life, dial, to: address },
+                    );
                 }
                 Action::CheckPassword { .. } => panic!("no hashes here"),
                 Action::ClientUrls(urls) => self.nodes[node].client_urls = urls,
@@ -483,11 +486,8 @@ impl World {
     }
 
     fn announce_eof(&mut self, at: End, silently: bool) {
-        let delay = if silently {
-            Duration::from_millis(self.rng.u64(0..5000))
-        } else {
-            self.latency_max
-        };
+        let delay =
+            if silently { Duration::from_millis(self.rng.u64(0..5000)) } else { self.latency_max };
         self.later(delay, Happening::Eof { at });
     }
 
