@@ -109,7 +109,8 @@ impl Engine {
                 self.notify(Notice::Route(RouteEvent::Connect { conn, json }));
             }
             RouteOp::Info(json) => {
-                route.waits = true;
+                // What a registered server tells later needs no answer before it may go on.
+                route.waits = route.phase != RoutePhase::Registered;
                 let (conn, json) = (self.conn(index), json.to_vec());
                 self.notify(Notice::Route(RouteEvent::Info { conn, json }));
             }
@@ -240,7 +241,7 @@ impl Engine {
         let delivery = self.router.deliver(&mut self.links, message);
         self.counters.routed_msgs += 1;
         self.count_out(delivery, message.body.len() - 2);
-        self.hand_over_inbox();
+        self.hand_over_inbox(None);
         let Origin::Route { groups } = message.origin else { return 0 };
         let shards =
             if delivery.remote { self.post_to_shards(self.links.token(index), message) } else { 0 };
