@@ -4,42 +4,56 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
 use ring::Time;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::format::{duration, is_zero, time, uptime};
 use super::query::Query;
 use super::subsz::SubscriptionDetail;
-use super::{Answer, GLOBAL_ACCOUNT, LIST_MAX, Source, gather};
+use super::{GLOBAL_ACCOUNT, LIST_MAX, Source, gather};
 use crate::report::{ConnectionReport, SubscriptionReport};
 
-/// Answers the request.
-pub(super) async fn answer(source: &impl Source, query: &Query) -> Answer {
-    let asked = match Asked::parse(query) {
-        Ok(asked) => asked,
-        Err(text) => return Answer::bad_request(text),
-    };
+/// The body.
+pub(super) async fn connz(source: &impl Source, asked: Asked) -> Connz {
     let (facts, now) = (source.facts(), source.now());
     if !asked.account.is_empty() && !facts.accounts.contains(&asked.account) {
         // The peer gives up here, before it has put its name under the answer.
-        return Answer::json(&Connz::nobody(&asked, now));
+        return Connz::nobody(&asked, now);
     }
     let mut page = Page::new(asked, now);
     page.gather(source).await;
     let connections = page.connections(source).await;
-    Answer::json(&Connz {
-        server_id: &facts.server_id,
+    Connz {
+        server_id: facts.server_id.clone(),
         now: time(now),
         num_connections: connections.len(),
         total: page.total,
         offset: page.asked.offset,
         limit: page.asked.limit,
         connections: Some(connections),
-    })
+    }
 }
 
-/// The parameters of a request.
+/// The options of a request as they are given, by the peer's names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Options {
+    sort: String,
+    auth: bool,
+    subscriptions: bool,
+    subscriptions_detail: bool,
+    offset: i64,
+    limit: i64,
+    cid: u64,
+    /// 0 is open, 1 closed, 2 all.
+    state: i64,
+    user: String,
+    acc: String,
+    mqtt_client: String,
+}
+
+/// What is asked for.
 #[derive(Debug)]
-struct Asked {
+pub(super) struct Asked {
     sort: Sort,
     auth: bool,
     subs: Subs,
@@ -87,26 +101,51 @@ enum Sort {
 }
 
 impl Asked {
-    /// Reads the parameters, in the order in which the peer complains.
-    fn parse(query: &Query) -> Result<Self, String> {
+    /// Reads the parameters of a request, in the order in which the peer complains.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn from_query(query: &Query) -> Result<Self, String> {
         let auth = query.boolean("auth")?;
-        let subs = subs(query)?;
-        let offset = usize::try_from(query.int("offset")?).unwrap_or(0);
-        let limit = query.int("limit")?;
-        let cid = Some(query.uint("cid")?).filter(|cid| *cid > 0);
-        let state = State::parse(query.text("state"))?;
-        let sort = Sort::parse(query.text("sort"), state)?;
-        Ok(Self {
-            sort,
+        let subscriptions_detail = query.text("subs") == "detail";
+        let subscriptions = !subscriptions_detail && query.boolean("subs")?;
+        Self::new(Options {
             auth,
-            subs,
-            offset,
-            limit: if cid.is_some() { 1 } else { super::list_limit(limit) },
+            subscriptions,
+            subscriptions_detail,
+            offset: query.int("offset")?,
+            limit: query.int("limit")?,
+            cid: query.uint("cid")?,
+            state: State::parse(query.text("state"))?.number(),
+            sort: query.text("sort").into(),
+            user: query.text("user").into(),
+            acc: query.text("acc").into(),
+            mqtt_client: query.text("mqtt_client").into(),
+        })
+    }
+
+    /// Checks options.
+    ///
+    /// # Errors
+    /// What makes no sense.
+    pub(super) fn new(options: Options) -> Result<Self, String> {
+        let state = State::from_number(options.state);
+        let cid = Some(options.cid).filter(|cid| *cid > 0);
+        Ok(Self {
+            sort: Sort::parse(&options.sort, state)?,
+            auth: options.auth,
+            subs: match (options.subscriptions_detail, options.subscriptions) {
+                (true, _) => Subs::Detail,
+                (false, true) => Subs::Subjects,
+                (false, false) => Subs::No,
+            },
+            offset: usize::try_from(options.offset).unwrap_or(0),
+            limit: if cid.is_some() { 1 } else { super::list_limit(options.limit) },
             cid,
             state,
-            user: query.text("user").into(),
-            account: query.text("acc").into(),
-            mqtt_client: query.text("mqtt_client").into(),
+            user: options.user,
+            account: options.acc,
+            mqtt_client: options.mqtt_client,
         })
     }
 
@@ -133,13 +172,6 @@ impl Asked {
     }
 }
 
-fn subs(query: &Query) -> Result<Subs, String> {
-    if query.text("subs") == "detail" {
-        return Ok(Subs::Detail);
-    }
-    Ok(if query.boolean("subs")? { Subs::Subjects } else { Subs::No })
-}
-
 impl State {
     fn parse(text: &str) -> Result<Self, String> {
         match text.to_ascii_lowercase().as_str() {
@@ -147,6 +179,23 @@ impl State {
             "closed" => Ok(Self::Closed),
             "any" | "all" => Ok(Self::All),
             _ => Err(format!("Error decoding state for {text}")),
+        }
+    }
+
+    /// The state as options in JSON give it; the peer takes any other number for an open one.
+    const fn from_number(number: i64) -> Self {
+        match number {
+            1 => Self::Closed,
+            2 => Self::All,
+            _ => Self::Open,
+        }
+    }
+
+    const fn number(self) -> i64 {
+        match self {
+            Self::Open => 0,
+            Self::Closed => 1,
+            Self::All => 2,
         }
     }
 }
@@ -289,8 +338,8 @@ async fn subscriptions_of(
 
 /// The answer, in the peer's order.
 #[derive(Debug, Serialize)]
-struct Connz<'a> {
-    server_id: &'a str,
+pub(super) struct Connz {
+    server_id: String,
     now: String,
     num_connections: usize,
     total: usize,
@@ -299,11 +348,11 @@ struct Connz<'a> {
     connections: Option<Vec<Connection>>,
 }
 
-impl Connz<'_> {
+impl Connz {
     /// The answer about an account that does not exist.
     fn nobody(asked: &Asked, now: Time) -> Self {
         Self {
-            server_id: "",
+            server_id: String::new(),
             now: time(now),
             num_connections: 0,
             total: 0,

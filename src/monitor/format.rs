@@ -16,7 +16,7 @@ pub(super) fn json_compact(value: &impl Serialize) -> String {
     escape_html(&serde_json::to_string(value).expect(PLAIN))
 }
 
-const PLAIN: &str = "a plain struct with string keys always has a JSON form";
+pub(super) const PLAIN: &str = "a plain struct with string keys always has a JSON form";
 
 /// In JSON these characters occur only inside strings, so they can be replaced wherever they stand.
 fn escape_html(json: &str) -> String {

@@ -1,31 +1,62 @@
 //! `/healthz`: whether the server can serve clients.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::format::json_compact;
 use super::query::Query;
 use super::{Answer, Kind, Source};
 
-/// Answers the request.
-pub(super) fn answer(source: &impl Source, query: &Query) -> Answer {
-    for name in ["js-enabled", "js-enabled-only", "js-server-only", "js-meta-only"] {
-        if let Err(text) = query.boolean(name) {
-            return Answer::bad_request(text);
+/// What is asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Asked {
+    account: String,
+    stream: String,
+    consumer: String,
+    details: bool,
+}
+
+impl Asked {
+    /// Reads the parameters of a request.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn from_query(query: &Query) -> Result<Self, String> {
+        for name in ["js-enabled", "js-enabled-only", "js-server-only", "js-meta-only"] {
+            query.boolean(name)?;
         }
+        Ok(Self {
+            details: query.boolean("details")?,
+            account: query.text("account").into(),
+            stream: query.text("stream").into(),
+            consumer: query.text("consumer").into(),
+        })
     }
-    let details = match query.boolean("details") {
-        Ok(details) => details,
-        Err(text) => return Answer::bad_request(text),
-    };
-    match problem(source.unready(), query) {
-        None => health(200, &Health { status: "ok", error: None, errors: Vec::new() }),
-        Some(problem) => problem.answer(details),
+}
+
+/// Answers a request.
+pub(super) fn answer(source: &impl Source, asked: &Asked) -> Answer {
+    let status = problem(source.unready(), asked).map_or(200, |problem| problem.status);
+    Answer { status, kind: Kind::Json, body: json_compact(&health(source, asked)) }
+}
+
+/// The body.
+pub(super) fn health(source: &impl Source, asked: &Asked) -> Health {
+    match problem(source.unready(), asked) {
+        None => Health { status: "ok", error: None, errors: Vec::new() },
+        Some(Problem { error, .. }) if !asked.details => {
+            Health { status: "error", error: Some(error), errors: Vec::new() }
+        }
+        Some(Problem { kind, error, .. }) => {
+            let errors = vec![HealthError { r#type: kind, error }];
+            Health { status: "error", error: None, errors }
+        }
     }
 }
 
 /// What is wrong, if anything. Without a store, streams and consumers are not looked at, but the
 /// question must make sense.
-fn problem(unready: Option<String>, query: &Query) -> Option<Problem> {
+fn problem(unready: Option<String>, asked: &Asked) -> Option<Problem> {
     let missing = |name: &str, kind: &str| {
         let error = format!("\"{name}\" must not be empty when checking {kind} health");
         Some(Problem { status: 400, kind: "BAD_REQUEST", error })
@@ -33,10 +64,10 @@ fn problem(unready: Option<String>, query: &Query) -> Option<Problem> {
     if let Some(error) = unready {
         return Some(Problem { status: 500, kind: "CONNECTION", error });
     }
-    if !query.text("stream").is_empty() && query.text("account").is_empty() {
+    if !asked.stream.is_empty() && asked.account.is_empty() {
         return missing("account", "stream");
     }
-    if !query.text("consumer").is_empty() && query.text("stream").is_empty() {
+    if !asked.consumer.is_empty() && asked.stream.is_empty() {
         return missing("stream", "consumer");
     }
     None
@@ -48,26 +79,9 @@ struct Problem {
     error: String,
 }
 
-impl Problem {
-    fn answer(self, details: bool) -> Answer {
-        let Self { status, kind, error } = self;
-        let health_error = HealthError { r#type: kind, error: error.clone() };
-        let body = if details {
-            Health { status: "error", error: None, errors: vec![health_error] }
-        } else {
-            Health { status: "error", error: Some(error), errors: Vec::new() }
-        };
-        health(status, &body)
-    }
-}
-
-fn health(status: u16, body: &Health) -> Answer {
-    Answer { status, kind: Kind::Json, body: json_compact(body) }
-}
-
 /// The answer, in one line.
 #[derive(Debug, Serialize)]
-struct Health {
+pub(super) struct Health {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -75,6 +89,7 @@ struct Health {
     errors: Vec<HealthError>,
 }
 
+/// One thing that is wrong.
 #[derive(Debug, Serialize)]
 struct HealthError {
     r#type: &'static str,

@@ -24,11 +24,12 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
+use super::body::{Asked, Body, Form, Page};
 use super::metrics::Scrape;
 use super::process::{self, ProcessMeter};
 use super::query::Query;
 use super::varz::{ProcessFacts, Varz};
-use super::{Answer, Kind, RequestCounts, Source, connz, healthz, index, latencyz, links, subsz};
+use super::{Answer, Kind, RequestCounts, Source, healthz, index};
 use crate::report::{ReportRequest, ServerFacts, ShardReport};
 
 /// What the monitor may use.
@@ -60,10 +61,10 @@ impl Default for MonitorLimits {
 
 /// The monitor of one server: its endpoints and what they remember.
 pub struct Monitor<S> {
-    source: S,
-    limits: MonitorLimits,
+    pub(super) source: S,
+    pub(super) limits: MonitorLimits,
     connections: Arc<Semaphore>,
-    walks: Semaphore,
+    pub(super) walks: Semaphore,
     requests: RefCell<RequestCounts>,
     meter: RefCell<ProcessMeter>,
 }
@@ -139,31 +140,22 @@ impl<S: Source> Monitor<S> {
     }
 
     async fn answer(&self, endpoint: Endpoint, query: &Query, facts: &ServerFacts) -> Answer {
-        let source = &self.source;
-        match endpoint {
-            Endpoint::Index => index::answer(facts),
-            Endpoint::Varz => self.varz(facts).await,
-            Endpoint::Connz => {
-                let _walk = self.walks.acquire().await;
-                connz::answer(source, query).await
-            }
-            Endpoint::Subsz => {
-                let _walk = self.walks.acquire().await;
-                subsz::answer(source, query).await
-            }
-            Endpoint::Healthz => healthz::answer(source, query),
-            Endpoint::Routez => links::routez(source, query),
-            Endpoint::Gatewayz => links::gatewayz(source),
-            Endpoint::Leafz => links::leafz(source),
-            Endpoint::Jsz => links::jsz(source),
-            Endpoint::Metrics => self.metrics(facts).await,
-            Endpoint::Latencyz => latencyz::answer(source).await,
+        let body = match endpoint {
+            Endpoint::Index => return index::answer(facts),
+            Endpoint::Metrics => return self.metrics(facts).await,
+            Endpoint::Body(body) => body,
+        };
+        match Asked::from_query(body, query) {
+            Err(text) => Answer::bad_request(text),
+            Ok(Asked::Healthz(asked)) => healthz::answer(&self.source, &asked),
+            Ok(asked) => self.tell(asked, Page).await,
         }
     }
 
-    async fn varz(&self, facts: &ServerFacts) -> Answer {
+    /// The body of `/varz`.
+    pub(super) async fn varz<F: Form>(&self, form: F) -> F::Made {
         let reports = self.source.reports(ReportRequest::default()).await;
-        self.with_varz(facts, &reports, |varz| Answer::json(varz))
+        self.with_varz(&self.source.facts(), &reports, |varz| form.make(varz))
     }
 
     async fn metrics(&self, facts: &ServerFacts) -> Answer {
@@ -181,12 +173,12 @@ impl<S: Source> Monitor<S> {
         })
     }
 
-    fn with_varz(
+    fn with_varz<T>(
         &self,
         facts: &ServerFacts,
         reports: &[ShardReport],
-        answer: impl FnOnce(&Varz<'_>) -> Answer,
-    ) -> Answer {
+        answer: impl FnOnce(&Varz<'_>) -> T,
+    ) -> T {
         let now = self.source.now();
         let process = ProcessFacts {
             resident_bytes: process::resident_bytes(),
@@ -198,20 +190,12 @@ impl<S: Source> Monitor<S> {
     }
 }
 
-/// What can be asked.
+/// What can be asked over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Endpoint {
     Index,
-    Varz,
-    Connz,
-    Subsz,
-    Healthz,
-    Routez,
-    Gatewayz,
-    Leafz,
-    Jsz,
     Metrics,
-    Latencyz,
+    Body(Body),
 }
 
 impl Endpoint {
@@ -220,16 +204,16 @@ impl Endpoint {
         Some(match path {
             "/" => Self::Index,
             "" if has_base => Self::Index,
-            "/varz" => Self::Varz,
-            "/connz" => Self::Connz,
-            "/subsz" | "/subscriptionsz" => Self::Subsz,
-            "/healthz" => Self::Healthz,
-            "/routez" => Self::Routez,
-            "/gatewayz" => Self::Gatewayz,
-            "/leafz" => Self::Leafz,
-            "/jsz" => Self::Jsz,
             "/metrics" => Self::Metrics,
-            "/latencyz" => Self::Latencyz,
+            "/varz" => Self::Body(Body::Varz),
+            "/connz" => Self::Body(Body::Connz),
+            "/subsz" | "/subscriptionsz" => Self::Body(Body::Subsz),
+            "/healthz" => Self::Body(Body::Healthz),
+            "/routez" => Self::Body(Body::Routez),
+            "/gatewayz" => Self::Body(Body::Gatewayz),
+            "/leafz" => Self::Body(Body::Leafz),
+            "/jsz" => Self::Body(Body::Jsz),
+            "/latencyz" => Self::Body(Body::Latencyz),
             _ => return None,
         })
     }
@@ -238,16 +222,8 @@ impl Endpoint {
     const fn path(self) -> &'static str {
         match self {
             Self::Index => "/",
-            Self::Varz => "/varz",
-            Self::Connz => "/connz",
-            Self::Subsz => "/subsz",
-            Self::Healthz => "/healthz",
-            Self::Routez => "/routez",
-            Self::Gatewayz => "/gatewayz",
-            Self::Leafz => "/leafz",
-            Self::Jsz => "/jsz",
             Self::Metrics => "/metrics",
-            Self::Latencyz => "/latencyz",
+            Self::Body(body) => body.path(),
         }
     }
 }

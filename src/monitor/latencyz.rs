@@ -5,22 +5,21 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::Source;
 use super::format::time;
-use super::{Answer, Source};
 use crate::hist::Hist;
 use crate::report::{ReportRequest, ShardReport, Stage};
 
-/// Answers the request.
-pub(super) async fn answer(source: &impl Source) -> Answer {
+/// The body.
+pub(super) async fn latencyz(source: &impl Source) -> Latencyz {
     let request = ReportRequest { latency: true, ..ReportRequest::default() };
     let reports = source.reports(request).await;
-    let facts = source.facts();
-    Answer::json(&Latencyz {
-        server_id: &facts.server_id,
+    Latencyz {
+        server_id: source.facts().server_id.clone(),
         now: time(source.now()),
         stages: merged(&reports).iter().map(|(stage, hist)| Latency::new(*stage, hist)).collect(),
         shards: reports.iter().map(ShardLatency::new).collect(),
-    })
+    }
 }
 
 /// All shards' histograms together, by stage.
@@ -32,9 +31,10 @@ fn merged(reports: &[ShardReport]) -> BTreeMap<Stage, Hist> {
     all
 }
 
+/// The body, in its order.
 #[derive(Debug, Serialize)]
-struct Latencyz<'a> {
-    server_id: &'a str,
+pub(super) struct Latencyz {
+    server_id: String,
     now: String,
     stages: Vec<Latency>,
     shards: Vec<ShardLatency>,

@@ -3,85 +3,95 @@
 
 use serde::Serialize;
 
+use super::Source;
 use super::format::time;
 use super::query::Query;
-use super::{Answer, Source};
 
-/// Answers `/routez`.
-pub(super) fn routez(source: &impl Source, query: &Query) -> Answer {
-    if query.text("subs") != "detail"
-        && let Err(text) = query.boolean("subs")
-    {
-        return Answer::bad_request(text);
+/// Checks the parameters of `/routez`.
+///
+/// # Errors
+/// What is wrong with them.
+pub(super) fn check(query: &Query) -> Result<(), String> {
+    if query.text("subs") != "detail" {
+        query.boolean("subs")?;
     }
+    Ok(())
+}
+
+/// The body of `/routez`.
+pub(super) fn routez(source: &impl Source) -> Routez {
     let facts = source.facts();
-    Answer::json(&Routez {
-        server_id: &facts.server_id,
-        server_name: &facts.server_name,
+    Routez {
+        server_id: facts.server_id.clone(),
+        server_name: facts.server_name.clone(),
         now: time(source.now()),
         num_routes: 0,
         routes: [],
-    })
+    }
 }
 
-/// Answers `/gatewayz`.
-pub(super) fn gatewayz(source: &impl Source) -> Answer {
-    Answer::json(&Gatewayz {
-        server_id: &source.facts().server_id,
+/// The body of `/gatewayz`.
+pub(super) fn gatewayz(source: &impl Source) -> Gatewayz {
+    Gatewayz {
+        server_id: source.facts().server_id.clone(),
         now: time(source.now()),
         outbound_gateways: Nothing {},
         inbound_gateways: Nothing {},
-    })
+    }
 }
 
-/// Answers `/leafz`.
-pub(super) fn leafz(source: &impl Source) -> Answer {
-    Answer::json(&Leafz {
-        server_id: &source.facts().server_id,
+/// The body of `/leafz`.
+pub(super) fn leafz(source: &impl Source) -> Leafz {
+    Leafz {
+        server_id: source.facts().server_id.clone(),
         now: time(source.now()),
         leafnodes: 0,
         leafs: [],
-    })
+    }
 }
 
-/// Answers `/jsz`.
-pub(super) fn jsz(source: &impl Source) -> Answer {
-    Answer::json(&Jsz {
+/// The body of `/jsz`.
+pub(super) fn jsz(source: &impl Source) -> Jsz {
+    Jsz {
         api: JszApi::default(),
-        server_id: &source.facts().server_id,
+        server_id: source.facts().server_id.clone(),
         now: time(source.now()),
         disabled: true,
         ..Jsz::default()
-    })
+    }
 }
 
+/// The answer, in the peer's order.
 #[derive(Debug, Serialize)]
-struct Routez<'a> {
-    server_id: &'a str,
-    server_name: &'a str,
+pub(super) struct Routez {
+    server_id: String,
+    server_name: String,
     now: String,
     num_routes: u64,
     routes: [Nothing; 0],
 }
 
+/// The answer, in the peer's order.
 #[derive(Debug, Serialize)]
-struct Gatewayz<'a> {
-    server_id: &'a str,
+pub(super) struct Gatewayz {
+    server_id: String,
     now: String,
     outbound_gateways: Nothing,
     inbound_gateways: Nothing,
 }
 
+/// The answer, in the peer's order.
 #[derive(Debug, Serialize)]
-struct Leafz<'a> {
-    server_id: &'a str,
+pub(super) struct Leafz {
+    server_id: String,
     now: String,
     leafnodes: u64,
     leafs: [Nothing; 0],
 }
 
+/// The answer, in the peer's order.
 #[derive(Debug, Default, Serialize)]
-struct Jsz<'a> {
+pub(super) struct Jsz {
     memory: u64,
     storage: u64,
     reserved_memory: u64,
@@ -89,7 +99,7 @@ struct Jsz<'a> {
     accounts: u64,
     ha_assets: u64,
     api: JszApi,
-    server_id: &'a str,
+    server_id: String,
     now: String,
     disabled: bool,
     config: JszConfig,

@@ -34,7 +34,7 @@ impl Scrape<'_> {
     /// All metrics as text.
     pub(super) fn answer(&self) -> Answer {
         let mut text = Text { out: String::with_capacity(TEXT_BYTES) };
-        let subsz = Subsz::new(self.server_id, &subsz::merged(self.reports), self.now);
+        let subsz = Subsz::new(self.server_id.to_owned(), &subsz::merged(self.reports), self.now);
         self.endpoint(&mut text, "gnatsd_varz", self.varz);
         self.endpoint(&mut text, "gnatsd_subsz", &subsz);
         self.connz(&mut text);

@@ -4,6 +4,7 @@
 //! [`ShardReport`]s through a [`Source`]; what does not change while the server runs is in
 //! [`ServerFacts`]. The monitor knows no shard, no mailbox, no ring and no clock.
 
+mod body;
 mod connz;
 mod format;
 mod gather;
@@ -13,7 +14,6 @@ mod index;
 mod latencyz;
 mod links;
 mod metrics;
-
 mod process;
 mod query;
 mod subsz;
@@ -27,6 +27,7 @@ use ring::Time;
 
 use crate::report::{ReportRequest, ServerFacts, ShardReport};
 
+pub use body::{Body, Refused};
 pub use http::{Monitor, MonitorLimits};
 
 /// Where the monitor gets what it tells.

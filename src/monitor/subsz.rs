@@ -1,39 +1,45 @@
 //! `/subsz`: the subscription table.
 
 use ring::Time;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::format::{Float, is_zero, ratio, time};
 use super::query::Query;
-use super::{Answer, GLOBAL_ACCOUNT, LIST_DEFAULT, Source, gather, list_limit};
+use super::{GLOBAL_ACCOUNT, LIST_DEFAULT, Source, gather, list_limit};
 use crate::report::{ReportRequest, ShardReport, SublistStats, SubscriptionReport};
 
-/// Answers the request.
-pub(super) async fn answer(source: &impl Source, query: &Query) -> Answer {
-    let asked = match Asked::parse(query) {
-        Ok(asked) => asked,
-        Err(text) => return Answer::bad_request(text),
-    };
+/// The body.
+pub(super) async fn subsz(source: &impl Source, asked: &Asked) -> Subsz {
     let reports = source.reports(ReportRequest::default()).await;
     let (total, list) = if asked.subs { asked.gather(source).await } else { (0, Vec::new()) };
-    let facts = source.facts();
     let stats = if asked.account.is_empty() || asked.account == GLOBAL_ACCOUNT {
         merged(&reports)
     } else {
         SublistStats::default()
     };
-    Answer::json(&Subsz {
+    Subsz {
         total,
         offset: asked.offset,
         limit: asked.limit,
         subscriptions_list: list,
-        ..Subsz::new(&facts.server_id, &stats, source.now())
-    })
+        ..Subsz::new(source.facts().server_id.clone(), &stats, source.now())
+    }
 }
 
-/// The parameters of a request.
+/// The options of a request as they are given, by the peer's names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Options {
+    subscriptions: bool,
+    offset: i64,
+    limit: i64,
+    test: String,
+    account: String,
+}
+
+/// What is asked for.
 #[derive(Debug)]
-struct Asked {
+pub(super) struct Asked {
     subs: bool,
     offset: usize,
     limit: usize,
@@ -42,15 +48,31 @@ struct Asked {
 }
 
 impl Asked {
-    fn parse(query: &Query) -> Result<Self, String> {
-        let subs = query.boolean("subs")?;
-        let offset = usize::try_from(query.int("offset")?).unwrap_or(0);
-        let limit = list_limit(query.int("limit")?);
-        let (test, account) = (query.text("test").to_owned(), query.text("acc").to_owned());
+    /// Reads the parameters of a request, in the order in which the peer complains.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn from_query(query: &Query) -> Result<Self, String> {
+        Self::new(Options {
+            subscriptions: query.boolean("subs")?,
+            offset: query.int("offset")?,
+            limit: query.int("limit")?,
+            test: query.text("test").into(),
+            account: query.text("acc").into(),
+        })
+    }
+
+    /// Checks options.
+    ///
+    /// # Errors
+    /// What makes no sense.
+    pub(super) fn new(options: Options) -> Result<Self, String> {
+        let Options { subscriptions, offset, limit, test, account } = options;
         if !test.is_empty() && !is_literal(&test) {
             return Err(format!("invalid test subject, must be valid publish subject: {test}"));
         }
-        Ok(Self { subs, offset, limit, test, account })
+        let offset = usize::try_from(offset).unwrap_or(0);
+        Ok(Self { subs: subscriptions, offset, limit: list_limit(limit), test, account })
     }
 
     /// How many subscriptions are meant, and those of the page that was asked for.
@@ -103,8 +125,8 @@ fn matches(filter: &str, subject: &str) -> bool {
 
 /// The answer, in the peer's order.
 #[derive(Debug, Serialize)]
-pub(super) struct Subsz<'a> {
-    server_id: &'a str,
+pub(super) struct Subsz {
+    server_id: String,
     now: String,
     num_subscriptions: u64,
     num_cache: u64,
@@ -121,9 +143,9 @@ pub(super) struct Subsz<'a> {
     subscriptions_list: Vec<SubscriptionDetail>,
 }
 
-impl<'a> Subsz<'a> {
+impl Subsz {
     /// The answer to a request without parameters.
-    pub(super) fn new(server_id: &'a str, stats: &SublistStats, now: Time) -> Self {
+    pub(super) fn new(server_id: String, stats: &SublistStats, now: Time) -> Self {
         Self {
             server_id,
             now: time(now),
