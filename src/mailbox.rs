@@ -44,13 +44,22 @@ pub enum Letter {
     /// Messages for the receiver's clients.
     Parcel(Parcel),
     /// Say when everything before this has been done; the token is the sender's.
-    Barrier(Token),
+    Barrier(Token, Reach),
     /// Everything before that barrier has been done.
     BarrierDone(Token),
     /// All recipients of this publisher of the receiver's are slow here.
     Slow(Token),
     /// One of them is not slow any more.
     Moving(Token),
+}
+
+/// How far a barrier reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// To the receiver.
+    Shard,
+    /// To the servers behind the receiver's routes.
+    Routes,
 }
 
 /// A listener of the server.

@@ -58,6 +58,8 @@ counters! {
     slow_consumers_leafs,
     /// Clients closed because they did not answer PING.
     stale_clients,
+    /// Routes that did not answer a client's barrier in time.
+    barrier_timeouts,
     /// Routes closed because they did not answer PING.
     stale_routes,
     /// Gateways closed because they did not answer PING.

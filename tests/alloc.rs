@@ -142,6 +142,8 @@ fn options() -> EngineOptions {
         drop_for_slow: false,
         max_closed: 0,
         sublist_cache: true,
+        server_name: "test".into(),
+        cluster_name: "".into(),
         accounts: Arc::default(),
         routes: ringmesh::engine::RouteOptions::default(),
         trace: None,

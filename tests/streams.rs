@@ -94,8 +94,7 @@ fn play(from: u64, to: u64, tally: &mut Tally) {
 
 /// Sends a stream as one client's, and hears what comes back until nothing more does.
 fn send(server: &mut Server, pieces: &[&[u8]]) -> Heard {
-    /// Longer than a large message is under way in many small pieces, and shorter than the server
-    /// waits before its first PING.
+    /// Longer than a large message is under way in many small pieces.
     const QUIET: Duration = Duration::from_secs(1);
     let peer = server.sim.world().dial(server.address);
     server.run_until("INFO", || peer.received().ends_with(b"\r\n"));

@@ -123,7 +123,8 @@ fn every_direct_dependency_has_its_reason_in_contributing() {
         .map(|(name, _)| name.to_owned())
         .collect();
     let mut used = BTreeSet::new();
-    for manifest in ["Cargo.toml", "ring/Cargo.toml", "benches/load/Cargo.toml"] {
+    for manifest in ["Cargo.toml", "ring/Cargo.toml", "benches/load/Cargo.toml", "fuzz/Cargo.toml"]
+    {
         used.extend(dependencies(&std::fs::read_to_string(repository().join(manifest)).unwrap()));
     }
     assert_eq!(used.difference(&reasons).collect::<Vec<_>>(), [""; 0], "without a reason");

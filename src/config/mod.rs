@@ -160,9 +160,31 @@ fn check_file(program: &str, path: &str) -> Invocation {
     }
 }
 
+/// Loads the text of a configuration file that includes no other one and knows no environment.
+///
+/// # Errors
+/// What the program would print on standard error.
+pub fn load_text(text: &[u8]) -> Result<Loaded, String> {
+    const PATH: &str = "text";
+    let read_file = |path: &str| match path {
+        PATH => Ok(text.to_vec()),
+        other => Err(format!("open {other}: no such file or directory")),
+    };
+    let file = read(PATH, &World { read_file: &read_file, variable: &|_name| None })?;
+    finish_file(PATH, file, &Flags::default(), Surroundings::default())
+}
+
 /// Loads a file and applies the flags over it.
 fn load(path: &str, flags: &Flags, surroundings: Surroundings) -> Result<Loaded, String> {
-    let file = read_file(path)?;
+    finish_file(path, read_file(path)?, flags, surroundings)
+}
+
+fn finish_file(
+    path: &str,
+    file: File,
+    flags: &Flags,
+    surroundings: Surroundings,
+) -> Result<Loaded, String> {
     if !file.reading.errors.is_empty() {
         return Err(file.complaints());
     }
@@ -197,7 +219,11 @@ struct File {
 
 fn read_file(path: &str) -> Result<File, String> {
     let world = World { read_file: &parser::read_file, variable: &|name| std::env::var(name).ok() };
-    let tree = parser::parse_file(path, &world)?;
+    read(path, &world)
+}
+
+fn read(path: &str, world: &World<'_>) -> Result<File, String> {
+    let tree = parser::parse_file(path, world)?;
     let empty = tree.is_empty().then(|| format!("{path}: config has no values or is empty"));
     Ok(File { reading: keys::read(&tree), digest: tree::digest(&tree), empty })
 }

@@ -6,6 +6,7 @@ use crate::auth::{Credentials, Identity, Verdict};
 use crate::close::{CloseReason, ErrorText};
 use crate::ids::AccountId;
 use crate::limits;
+use crate::mailbox::{Letter, Reach};
 use crate::outbound::Link;
 use crate::proto::client::{ClientOp, ParseError, Publish, payload_end};
 use crate::proto::connect::Connect;
@@ -16,7 +17,8 @@ use crate::session::{About, Client, Hold, Phase};
 use crate::subject;
 use crate::sublist::{Owner, Subscription};
 
-use super::{End, Engine, Errand};
+use super::barrier::Asker;
+use super::{End, Engine, Errand, imports};
 
 impl Engine {
     /// Carries out anything but a publish.
@@ -209,6 +211,7 @@ impl Engine {
             });
             client.sids.insert(&self.router.subscriptions, id, self.seed);
             let want = Want { account: client.account, subject, queue };
+            client.touched_cluster = self.options.routes.barrier;
             client.touched_shards |= self.announce(want, 1);
         }
         self.acknowledge(index, client);
@@ -239,16 +242,23 @@ impl Engine {
     fn end_subscription(&mut self, client: &mut Client, id: u32) {
         let Some(subscription) = self.router.unsubscribe(id) else { return };
         client.sids.remove(id, &subscription.sid);
+        client.touched_cluster = self.options.routes.barrier;
         client.touched_shards |= self.announce(subscription.want(), -1);
     }
 
     fn on_ping(&mut self, index: u32, client: &mut Client) {
-        let concerned = std::mem::take(&mut client.touched_shards);
-        if concerned == 0 {
-            return self.pong(index, client);
-        }
+        let mut concerned = std::mem::take(&mut client.touched_shards);
         let token = self.links.token(index);
-        self.mail.post_all(concerned, || crate::mailbox::Letter::Barrier(token));
+        if std::mem::take(&mut client.touched_cluster) {
+            // Its own routes are one more shard to wait for.
+            concerned = self.mail.others() | 1 << self.mail.shard;
+            self.mail.post_all(self.mail.others(), || Letter::Barrier(token, Reach::Routes));
+            self.ask_routes(Asker { shard: self.mail.shard, token });
+        } else if concerned == 0 {
+            return self.pong(index, client);
+        } else {
+            self.mail.post_all(concerned, || Letter::Barrier(token, Reach::Shard));
+        }
         client.hold = Some(Box::new(Hold::Barrier(concerned)));
     }
 
@@ -316,6 +326,13 @@ impl Engine {
     }
 
     fn route(&mut self, index: u32, client: &mut Client, message: &Message<'_>) {
+        let imported = imports::is_imported(message.subject)
+            && client.account != AccountId::SYSTEM
+            && self.options.accounts.get(client.account).jetstream;
+        if imported {
+            let delivery = self.import(index, client, message);
+            return self.settle_unrouted(index, client, message, delivery);
+        }
         let delivery = self.router.deliver(&mut self.links, message);
         if self.router.trace {
             self.trace_deliveries((index, client), message);
@@ -328,6 +345,17 @@ impl Engine {
             client.touched_shards |= shards;
             self.reached_shards |= shards;
         }
+        self.settle_unrouted(index, client, message, delivery);
+    }
+
+    /// A publisher that wants to know learns that nobody took its request.
+    fn settle_unrouted(
+        &mut self,
+        index: u32,
+        client: &Client,
+        message: &Message<'_>,
+        delivery: Delivery,
+    ) {
         if delivery.is_nobody() {
             self.counters.unrouted_msgs += 1;
             if let Some(reply) = message.reply.filter(|_| client.no_responders) {

@@ -175,6 +175,8 @@ impl Engine {
         let Some(mut filling) = session.input().filling.take() else { return Ok(bytes) };
         let rest = filling.take(bytes);
         if !filling.is_whole() {
+            // The last byte may be missing; what is there must be right already.
+            client::payload_end(filling.behind())?;
             session.input().filling = Some(filling);
             return Ok(rest);
         }
@@ -409,7 +411,8 @@ impl Engine {
 
     /// A plain message's line is kept, in case the next one has the same.
     fn remember_line(&self, client: &mut Client, publish: &Publish<'_>, line: &[u8]) {
-        let reserved = subject::is_reserved(publish.subject)
+        let reserved = publish.subject.starts_with(b"$")
+            || subject::is_reserved(publish.subject)
             || publish.reply.is_some_and(subject::is_reserved_reply);
         let plain = self.options.trace.is_none()
             && !client.verbose

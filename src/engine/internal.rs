@@ -8,7 +8,7 @@ use crate::ids::AccountId;
 use crate::router::{Message, Origin, Want};
 use crate::sublist::{Owner, Subscription};
 
-use super::{Engine, Notice};
+use super::{Engine, Notice, imports};
 
 /// What the control plane asks of the shard that serves it.
 #[derive(Debug)]
@@ -89,8 +89,13 @@ impl Engine {
     /// Hands what the server itself wanted to the control plane.
     pub(super) fn hand_over_inbox(&mut self) {
         if !self.router.inbox.is_empty() {
-            let inbox = std::mem::take(&mut self.router.inbox);
-            self.notify(Notice::Deliveries(inbox));
+            let mut inbox = std::mem::take(&mut self.router.inbox);
+            for answer in inbox.extract_if(.., |one| one.subscription == imports::ANSWERS) {
+                self.answer_import(&answer);
+            }
+            if !inbox.is_empty() {
+                self.notify(Notice::Deliveries(inbox));
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ impl Engine {
                         break;
                     }
                 }
-                Letter::Barrier(token) => self.on_barrier(from, token),
+                Letter::Barrier(token, reach) => self.on_barrier(from, token, reach),
                 Letter::BarrierDone(token) => self.on_barrier_done(from, token),
                 Letter::Slow(token) => self.on_slow(from, token, true),
                 Letter::Moving(token) => self.on_slow(from, token, false),

@@ -7,9 +7,11 @@
 //! Invariant: outside a call, every client in the table has a link in the same slot, and a slot is
 //! freed only when nothing is in flight on its socket.
 
+mod barrier;
 mod client;
 mod closing;
 mod flow;
+mod imports;
 mod input;
 mod internal;
 mod latency;
@@ -110,6 +112,10 @@ pub struct Engine {
     wanted: LocalInterest,
     /// What the servers behind this shard's routes want, as other shards know it.
     wanted_by_routes: LocalInterest,
+    /// What waits for other servers' answers.
+    barriers: barrier::Barriers,
+    /// Requests to JetStream that wait for their answers.
+    imports: imports::Imports,
     /// Subscriptions of the server itself.
     internal_subscriptions: usize,
     /// Plain bytes of what came sealed.
@@ -175,6 +181,8 @@ impl Engine {
             dials: slab::Slab::new(),
             wanted: LocalInterest::new(seed),
             wanted_by_routes: LocalInterest::new(seed),
+            barriers: barrier::Barriers::default(),
+            imports: imports::Imports::default(),
             internal_subscriptions: 0,
             plain: Vec::new(),
             tell_control: None,
@@ -290,6 +298,7 @@ impl Engine {
         self.settle_overflowed();
         self.release_held();
         self.rearm_starved();
+        self.ping_for_barriers();
         self.flush();
         self.letters_waiting |= self.mail.flush();
     }

@@ -60,6 +60,10 @@ pub struct EngineOptions {
     pub trace: Option<TraceOptions>,
     /// Whether subscriptions' match results are cached.
     pub sublist_cache: bool,
+    /// The server's name.
+    pub server_name: Arc<str>,
+    /// The cluster's name; empty where there is none.
+    pub cluster_name: Arc<str>,
     /// The accounts.
     pub accounts: Arc<Accounts>,
     /// What holds for other servers.
@@ -91,6 +95,7 @@ impl Default for RouteOptions {
             dedicated: Arc::from([]),
             import: SubjectRule::default(),
             export: SubjectRule::default(),
+            barrier: false,
             tls: None,
         }
     }
@@ -127,6 +132,8 @@ pub struct RouteOptions {
     pub import: SubjectRule,
     /// What it accepts of other servers'.
     pub export: SubjectRule,
+    /// A PONG tells a client that its subscriptions are known in the whole cluster.
+    pub barrier: bool,
     /// Certificates, where connections use TLS.
     pub tls: Option<Arc<RouteTls>>,
 }

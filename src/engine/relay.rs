@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 
 use ring::Token;
 
-use crate::mailbox::{Letter, bits};
+use crate::mailbox::{Letter, Reach, bits};
 
 use super::Engine;
+use super::barrier::Asker;
 
 /// No client has this slot: a barrier under this token is a relay's.
 const RELAY: u32 = u32::MAX;
@@ -67,11 +68,15 @@ impl Relays {
 
 impl Engine {
     /// Another shard wants to know when everything before this has been done.
-    pub(super) fn on_barrier(&mut self, from: u16, token: Token) {
+    pub(super) fn on_barrier(&mut self, from: u16, token: Token, reach: Reach) {
+        if reach == Reach::Routes {
+            return self.ask_routes(Asker { shard: from, token });
+        }
         match self.relays.ask((from, token)) {
             None => self.mail.post(from, Letter::BarrierDone(token)),
             Some((shards, relay)) => {
-                bits(shards).for_each(|shard| self.mail.post(shard, Letter::Barrier(relay)));
+                bits(shards)
+                    .for_each(|shard| self.mail.post(shard, Letter::Barrier(relay, Reach::Shard)));
             }
         }
     }
@@ -79,7 +84,11 @@ impl Engine {
     /// Another shard has done everything before a barrier of this one.
     pub(super) fn on_barrier_done(&mut self, from: u16, token: Token) {
         if token.index != RELAY {
-            return self.on_client_barrier_done(from, token);
+            return if self.routes.contains_key(&token.index) && self.links.is_live(token) {
+                self.on_route_barrier_done(token.index, from);
+            } else {
+                self.on_client_barrier_done(from, token);
+            };
         }
         if let Some((asker, token)) = self.relays.answer(from, token) {
             self.mail.post(asker, Letter::BarrierDone(token));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::close::{CloseReason, ErrorText};
 use crate::ids::AccountId;
+use crate::mailbox::{Letter, Reach};
 use crate::proto::encode;
 use crate::proto::route::{self, Interest, RouteError, RouteOp, Routed, Step};
 use crate::router::run::Lead;
@@ -13,6 +14,7 @@ use crate::subject;
 use crate::sublist::Owner;
 use crate::transport::{Level, Progress, TransportError};
 
+use super::barrier::PINGS_MAX;
 use super::input::{Frame, Speaker};
 use super::routes::RouteEvent;
 use super::{End, Engine, Notice};
@@ -109,7 +111,7 @@ impl Engine {
                 let (conn, json) = (self.conn(index), json.to_vec());
                 self.notify(Notice::Route(RouteEvent::Info { conn, json }));
             }
-            RouteOp::Ping => self.say(index, encode::PONG),
+            RouteOp::Ping => self.on_route_ping(index, route),
             RouteOp::Pong => self.on_route_pong(index, route),
             RouteOp::Err(text) => {
                 let text = String::from_utf8_lossy(text).into_owned();
@@ -123,9 +125,40 @@ impl Engine {
         Ok(())
     }
 
+    /// Another server asks for a PONG: everything that it said before must be known on all shards.
+    fn on_route_ping(&mut self, index: u32, route: &mut Route) {
+        let concerned = std::mem::take(&mut route.touched_shards);
+        if concerned == 0 && route.pongs.is_empty() {
+            return self.say(index, encode::PONG);
+        }
+        if route.pongs.len() >= PINGS_MAX {
+            // It asks faster than shards answer: the answers that it is owed are enough.
+            return route.touched_shards = concerned;
+        }
+        let token = self.links.token(index);
+        self.mail.post_all(concerned, || Letter::Barrier(token, Reach::Shard));
+        route.pongs.push_back(concerned);
+    }
+
+    /// Another shard has done everything before one of a route's PINGs.
+    pub(super) fn on_route_barrier_done(&mut self, index: u32, from: u16) {
+        let Some(mut route) = self.routes.remove(&index) else { return };
+        if let Some(waiting) = route.pongs.iter_mut().find(|waiting| **waiting & 1 << from != 0) {
+            *waiting &= !(1 << from);
+        }
+        while route.pongs.front() == Some(&0) {
+            route.pongs.pop_front();
+            self.say(index, encode::PONG);
+        }
+        self.routes.insert(index, route);
+    }
+
     fn on_route_pong(&mut self, index: u32, route: &mut Route) {
-        if std::mem::take(&mut route.pings_outstanding) > 0 {
-            route.rtt = self.now - route.pinged_at;
+        if let Some(ping) = route.pings.pop_front() {
+            route.rtt = self.now - ping.at;
+            if let Some(round) = ping.round {
+                return self.leave_round(round);
+            }
             if let Some(link) = self.links.at_mut(index)
                 && let Some(transport) = &mut link.transport
             {
@@ -164,6 +197,7 @@ impl Engine {
         };
         let before = self.router.set_interest(Owner::Route(index), want, now);
         self.announce_for_routes(want, now.cast_signed().wrapping_sub(before.cast_signed()));
+        route.touched_shards = self.mail.others();
     }
 
     fn on_routed(
@@ -195,19 +229,19 @@ impl Engine {
             block,
             origin: Origin::Route { groups: routed.queues.raw() },
         };
-        self.deliver_routed(index, &message);
+        route.touched_shards |= self.deliver_routed(index, &message);
         Ok(())
     }
 
-    fn deliver_routed(&mut self, index: u32, message: &Message<'_>) {
+    /// Returns the other shards that the message went to.
+    fn deliver_routed(&mut self, index: u32, message: &Message<'_>) -> u64 {
         let delivery = self.router.deliver(&mut self.links, message);
         self.counters.routed_msgs += 1;
         self.count_out(delivery, message.body.len() - 2);
         self.hand_over_inbox();
-        let Origin::Route { groups } = message.origin else { return };
-        if delivery.remote {
-            self.post_to_shards(self.links.token(index), message);
-        }
+        let Origin::Route { groups } = message.origin else { return 0 };
+        let shards =
+            if delivery.remote { self.post_to_shards(self.links.token(index), message) } else { 0 };
         for group in names(groups) {
             if !self.router.elsewhere.served.iter().any(|name| **name == *group) {
                 match self.router.bounce(&mut self.links, message, group) {
@@ -218,6 +252,7 @@ impl Engine {
         while let Some(id) = self.router.exhausted.pop() {
             self.end_exhausted(None, id);
         }
+        shards
     }
 
     /// A plain message's line is kept, in case the next one has the same.

@@ -13,7 +13,7 @@ use crate::outbound::{Closing, Lanes, Link};
 use crate::proto::encode;
 use crate::proto::route::{encode_interest, interest_len_max};
 use crate::router::{Part, Want, is_news};
-use crate::session::{Registration, Route, RoutePhase};
+use crate::session::{PingSent, Registration, Route, RoutePhase};
 use crate::sublist::Owner;
 use crate::transport::tls::Tls;
 use crate::transport::{Level, Mode, Progress, Transport};
@@ -213,7 +213,6 @@ impl Engine {
         let phase = if dial.is_some() { RoutePhase::Introduced } else { RoutePhase::Greeted };
         self.routes.insert(token.index, Box::new(Route::new(rid, peer, self.now, phase)));
         self.counters.total_routes += 1;
-        tracing::info!("{peer} - rid:{rid} - Route connection created");
         self.arm(token.index);
         if let Some(tls) = &self.options.routes.tls {
             self.timers.schedule(self.now + tls.timeout, (token, Timer::Handshake));
@@ -254,12 +253,8 @@ impl Engine {
                 }
             }
             RouteOrder::Ping { token } => {
-                if self.links.is_live(token)
-                    && let Some(route) = self.routes.get_mut(&token.index)
-                {
-                    route.pings_outstanding += 1;
-                    route.pinged_at = self.now;
-                    self.say(token.index, encode::PING);
+                if self.links.is_live(token) {
+                    self.ping_route(token.index, None);
                 }
             }
             RouteOrder::Forget { token, account } => self.forget_account(token, &account),
@@ -485,7 +480,9 @@ impl Engine {
                 self.announce_for_routes(subscription.want(), -weight);
             }
         }
-        drop(route);
+        for round in route.pings.iter().filter_map(|ping| ping.round) {
+            self.leave_round(round);
+        }
     }
 
     /// An account gets a connection of its own: what was learned of it on this one is forgotten.
@@ -515,11 +512,9 @@ impl Engine {
         }
     }
 
-    /// Says that a route is ending, to the log and to the control plane.
+    /// Tells the control plane that a route is ending.
     pub(super) fn report_closed_route(&self, index: u32, reason: CloseReason) {
-        if let Some(route) = self.routes.get(&index) {
-            let (peer, rid) = (route.peer, route.rid);
-            tracing::info!("{peer} - rid:{rid} - Router connection closed: {reason}");
+        if self.routes.contains_key(&index) {
             self.notify(Notice::Route(RouteEvent::Closed { conn: self.conn(index), reason }));
         }
     }
@@ -554,6 +549,14 @@ impl Engine {
         self.registered.len() as u64
     }
 
+    /// Sends a PING, for a round of barriers or to ask for life.
+    pub(super) fn ping_route(&mut self, index: u32, round: Option<Token>) {
+        if let Some(route) = self.routes.get_mut(&index) {
+            route.pings.push_back(PingSent { at: self.now, round });
+            self.say(index, encode::PING);
+        }
+    }
+
     pub(super) fn route_ping_due(&mut self, token: Token) {
         let (interval, most) = (self.options.routes.ping_interval, self.options.routes.ping_max);
         let Some(route) = self.routes.get_mut(&token.index) else { return };
@@ -567,13 +570,11 @@ impl Engine {
             let soon = FIRST_PING.min(interval);
             return self.timers.schedule(self.now + soon, (token, Timer::RoutePing));
         }
-        if route.pings_outstanding + 1 > most {
+        if route.pings_outstanding() >= most as usize {
             self.counters.stale_routes += 1;
             return self.close(token.index, CloseReason::StaleConnection.into());
         }
-        route.pings_outstanding += 1;
-        route.pinged_at = self.now;
-        self.say(token.index, encode::PING);
+        self.ping_route(token.index, None);
         self.timers.schedule(self.now + interval, (token, Timer::RoutePing));
     }
 }

@@ -33,6 +33,8 @@ pub(super) enum Timer {
     Linger,
     /// A PING is to be sent to another server.
     RoutePing,
+    /// Other servers must have answered the PINGs of a round of barriers.
+    Barrier,
     /// A TLS handshake must be done.
     Handshake,
     /// A dial must have come to something.
@@ -47,6 +49,8 @@ impl Engine {
         for (token, timer) in due.drain(..) {
             if timer == Timer::Dial {
                 self.dial_due(token);
+            } else if timer == Timer::Barrier {
+                self.barrier_due(token);
             } else if self.links.is_live(token) {
                 match timer {
                     Timer::Login => self.login_due(token),
@@ -56,7 +60,7 @@ impl Engine {
                     Timer::Linger => self.linger_due(token),
                     Timer::RoutePing => self.route_ping_due(token),
                     Timer::Handshake => self.handshake_due(token),
-                    Timer::Dial => {}
+                    Timer::Dial | Timer::Barrier => {}
                 }
             }
         }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::account::{self, Accounts};
 use crate::auth::{AuthConfig, AuthMethod, Authenticator, User};
-use crate::config::{ClusterOptions, Loaded, Options, RoutePermissions, SubjectRules, TlsVersion};
+use crate::config::{
+    ClusterOptions, Loaded, Options, RoutePermissions, SubBarrier, SubjectRules, TlsVersion,
+};
 use crate::engine::{ClientLimits, EngineOptions, RouteOptions, RouteTls, TraceOptions};
 use crate::ids::AccountId;
 use crate::outbound::OutboundLimits;
@@ -152,6 +154,8 @@ pub(super) fn engine(
             headers_only: options.trace_headers,
         }),
         sublist_cache: !options.disable_sublist_cache,
+        server_name: identity.info.server_name.as_str().into(),
+        cluster_name: cluster.name.as_str().into(),
         accounts: Arc::clone(accounts),
         routes: routes(options, tls.clone()),
     }
@@ -181,6 +185,7 @@ fn routes(options: &Options, tls: Option<Arc<RouteTls>>) -> RouteOptions {
         dedicated: cluster.accounts.clone().into(),
         import: rule(|permissions| permissions.import.as_ref()),
         export: rule(|permissions| permissions.export.as_ref()),
+        barrier: options.sub_barrier == SubBarrier::Cluster,
         tls,
     }
 }

@@ -135,6 +135,8 @@ pub struct Client {
     pub stalls: u64,
     /// Other shards that its operations concerned since its last barrier, one bit each.
     pub touched_shards: u64,
+    /// It has changed what it wants since its last barrier, and other servers are to know of it.
+    pub touched_cluster: bool,
     /// Other shards where all its recipients are slow, one bit each.
     pub slow_shards: u64,
 }
@@ -171,6 +173,7 @@ impl Client {
             in_bytes: 0,
             stalls: 0,
             touched_shards: 0,
+            touched_cluster: false,
             slow_shards: 0,
         }
     }

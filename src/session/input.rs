@@ -45,6 +45,13 @@ impl Filling {
         self.missing() == 0
     }
 
+    /// What has come of the line end behind the payload.
+    #[must_use]
+    pub fn behind(&self) -> &[u8] {
+        let body = self.body.as_ref().map_or(&[][..], |body| body);
+        body.get(self.len - 2..).unwrap_or_default()
+    }
+
     fn missing(&self) -> usize {
         self.len - self.body.as_ref().map_or(0, |body| body.len())
     }

@@ -12,5 +12,5 @@ pub use client::{About, Client, Hold, Phase, Pings};
 pub use input::{CARRIED_MAX, Filling, Input, Waiting};
 pub use line::Line;
 pub(crate) use line::{Group, Recipient};
-pub use route::{Registration, Route, RouteLane, RoutePhase, SubjectRule};
+pub use route::{PingSent, Registration, Route, RouteLane, RoutePhase, SubjectRule};
 pub use sids::Sids;

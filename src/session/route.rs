@@ -11,10 +11,11 @@
 //! Who may join, and as what, is decided by the control plane: what a server says of itself is handed
 //! on, and the session waits for the answer. Invariant: while it waits, nothing behind is parsed.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ring::Time;
+use ring::{Time, Token};
 
 use crate::account::Accounts;
 use crate::ids::AccountId;
@@ -86,6 +87,15 @@ pub struct Registration {
     pub compression: Mode,
 }
 
+/// A PING that was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct PingSent {
+    /// When.
+    pub at: Time,
+    /// The round of barriers that waits for its answer; without one, it asks for life.
+    pub round: Option<Token>,
+}
+
 /// See the module's documentation.
 pub struct Route {
     /// Its number, unique in the server among all connections.
@@ -114,10 +124,12 @@ pub struct Route {
     pub carried: Vec<bool>,
     /// The account of a connection whose lines name none.
     pub account: Option<AccountId>,
-    /// PINGs without an answer so far.
-    pub pings_outstanding: u32,
-    /// When the last PING was sent.
-    pub pinged_at: Time,
+    /// PINGs without an answer so far, the oldest first.
+    pub pings: VecDeque<PingSent>,
+    /// Other shards that its lines concerned since its last PING, one bit each.
+    pub touched_shards: u64,
+    /// Its PINGs, the oldest first: other shards that must have done what came before, one bit each.
+    pub pongs: VecDeque<u64>,
     /// The last round trip measured.
     pub rtt: Duration,
     /// How what is sent is compressed.
@@ -148,8 +160,9 @@ impl Route {
             registration: None,
             carried: Vec::new(),
             account: None,
-            pings_outstanding: 0,
-            pinged_at: Time::ZERO,
+            pings: VecDeque::new(),
+            touched_shards: 0,
+            pongs: VecDeque::new(),
             rtt: Duration::ZERO,
             mode: Mode::Off,
             thresholds: Vec::new(),
@@ -185,6 +198,12 @@ impl Route {
             RouteLane::Account(name) => accounts.find(name.as_bytes()),
             RouteLane::Everything | RouteLane::Pool(_) => None,
         };
+    }
+
+    /// PINGs that asked for life and have no answer.
+    #[must_use]
+    pub fn pings_outstanding(&self) -> usize {
+        self.pings.iter().filter(|ping| ping.round.is_none()).count()
     }
 
     /// Whether lines of the connection name the account.

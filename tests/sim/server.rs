@@ -91,6 +91,8 @@ impl Config {
             max_closed: 10_000,
             trace: None,
             sublist_cache: true,
+            server_name: "test".into(),
+            cluster_name: "".into(),
             accounts: Arc::default(),
             routes: ringmesh::engine::RouteOptions::default(),
         }

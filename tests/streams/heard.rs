@@ -33,7 +33,8 @@ impl Heard {
     pub fn parse(mut bytes: &[u8], end: Option<PeerEnd>) -> Self {
         assert!(bytes.starts_with(b"INFO {"), "INFO comes first");
         let mut said = Vec::new();
-        while !bytes.is_empty() {
+        // The server's first PING may be on its way.
+        while !b"PING\r\n".starts_with(bytes) {
             let (piece, rest) = bytes.split_at(len(bytes));
             if !piece.starts_with(b"INFO ") && piece != b"PING\r\n" {
                 said.push(piece.to_vec());

@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a test waits for something that must happen.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -162,7 +162,7 @@ impl Broker {
 
     /// Everything logged so far.
     pub(crate) fn log(&self) -> String {
-        self.log.state.lock().unwrap().text.clone()
+        self.log.text()
     }
 
     /// Waits until the log contains `text`.
@@ -211,21 +211,31 @@ pub(crate) fn send_signal(pid: u32, name: &str) {
 /// For what sends no event: a child's end and files that another process writes.
 pub(crate) fn poll<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     const STEP: Duration = Duration::from_millis(5);
-    for _ in 0..LIMIT.as_millis() / STEP.as_millis() {
+    // Asking may itself take long, so steps cannot be counted.
+    let since = now();
+    loop {
         if let Some(answer) = ask() {
             return Some(answer);
         }
+        if now().duration_since(since) > LIMIT {
+            return None;
+        }
         std::thread::park_timeout(STEP);
     }
-    None
 }
 
-fn wait_exit(child: &mut Child) -> Option<ExitStatus> {
+#[expect(clippy::disallowed_methods, reason = "tests wait for real processes, in real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Waits for a process to end by itself; `None` after [`LIMIT`].
+pub(crate) fn wait_exit(child: &mut Child) -> Option<ExitStatus> {
     poll(|| child.try_wait().unwrap())
 }
 
 /// What a broker has written to its standard error.
-struct Log {
+pub(crate) struct Log {
     state: Mutex<LogState>,
     grown: Condvar,
 }
@@ -237,7 +247,8 @@ struct LogState {
 }
 
 impl Log {
-    fn follow(source: impl BufRead + Send + 'static) -> Arc<Self> {
+    /// Reads on until the source ends, on a thread of its own.
+    pub(crate) fn follow(source: impl BufRead + Send + 'static) -> Arc<Self> {
         let log = Arc::new(Self { state: Mutex::default(), grown: Condvar::new() });
         let writer = Arc::clone(&log);
         std::thread::spawn(move || {
@@ -252,12 +263,18 @@ impl Log {
         log
     }
 
+    /// Everything logged so far.
+    pub(crate) fn text(&self) -> String {
+        self.state.lock().unwrap().text.clone()
+    }
+
     fn change(&self, change: impl FnOnce(&mut LogState)) {
         change(&mut self.state.lock().unwrap());
         self.grown.notify_all();
     }
 
-    fn await_text(&self, text: &str) -> bool {
+    /// Waits until the log contains `text`; false when it ends or [`LIMIT`] passes without.
+    pub(crate) fn await_text(&self, text: &str) -> bool {
         let waiting = |state: &mut LogState| !state.ended && !state.text.contains(text);
         let state = self.state.lock().unwrap();
         let (state, _) = self.grown.wait_timeout_while(state, LIMIT, waiting).unwrap();

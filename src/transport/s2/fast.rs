@@ -32,6 +32,7 @@ impl Fast {
     pub(super) fn encode(&mut self, plain: &[u8], mut out: Writer<'_>) -> Result<usize, NotWorth> {
         let mut places = self.table.begin(plain.len() as u32);
         let end = plain.len().saturating_sub(MARGIN);
+        // The first byte can repeat nothing.
         let (mut emitted, mut at) = (0, 1);
         while let Some((start, offset)) = search(&mut places, plain, at, emitted, end, out.offset())
         {
@@ -79,23 +80,19 @@ fn search(
     while at <= end {
         let here = word(plain, at);
         let (first, second, third) = (slot(here), slot(here >> 8), slot(here >> 16));
-        // A slot of another block reads as beyond `at`. The beginning stands for it: whether the
-        // bytes agree is looked at in any case.
+        // A slot of another block reads as beyond `at`. The beginning stands for it, without a
+        // branch: whether the bytes agree is looked at in any case.
         let known = |place: usize| if place < at { place } else { 0 };
         let one = known(places.swap(first, at));
         let two = known(places.swap(second, at + 1));
-        let again = half(plain, at + 1 - repeat) == Some(low_half(here >> 8));
-        let one_agrees = half(plain, one) == Some(low_half(here));
-        let two_agrees = half(plain, two) == Some(low_half(here >> 8));
-        if again | one_agrees | two_agrees {
-            let (start, earlier) = if again {
-                (at + 1, at + 1 - repeat)
-            } else if one_agrees {
-                (at, one)
-            } else {
-                (at + 1, two)
-            };
-            return Some((start, start - earlier));
+        if half(plain, at + 1 - repeat) == Some(low_half(here >> 8)) {
+            return Some((at + 1, repeat));
+        }
+        if half(plain, one) == Some(low_half(here)) {
+            return Some((at, at - one));
+        }
+        if half(plain, two) == Some(low_half(here >> 8)) {
+            return Some((at + 1, at + 1 - two));
         }
         let three = known(places.swap(third, at + 2));
         if half(plain, three) == Some(low_half(here >> 16)) {

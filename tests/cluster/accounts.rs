@@ -1,0 +1,147 @@
+//! Accounts keep apart in the whole cluster, whatever connections they travel on.
+
+use std::fmt;
+
+use crate::mesh::client::introduce_all;
+use crate::mesh::layout::{layouts, on_each};
+use crate::mesh::{Client, Cluster, Layout, Plan, on_each_layout};
+
+/// These accounts fall on different connections of pools of three and of five.
+const ACCOUNTS: [&str; 4] = ["A", "C", "ACC1", "D"];
+
+/// Each has a user of its own name, in lower case.
+fn accounts() -> String {
+    let account = |name: &&str| {
+        let user = name.to_lowercase();
+        format!("{name}: {{ users: [{{ user: {user}, password: {user} }}] }}")
+    };
+    format!("accounts {{ {} }}", ACCOUNTS.iter().map(account).collect::<Vec<_>>().join("\n"))
+}
+
+fn login(cluster: &Cluster, node: usize, account: &str) -> Client {
+    let user = account.to_lowercase();
+    cluster.client_with(node, &format!("\"user\":\"{user}\",\"pass\":\"{user}\""))
+}
+
+/// The same subject in every account and on every node; everybody hears its own account only.
+#[track_caller]
+fn accounts_keep_apart(cluster: &Cluster) {
+    let nodes = cluster.nodes.len();
+    let mut clients: Vec<Vec<Client>> = ACCOUNTS
+        .iter()
+        .map(|account| (0..nodes).map(|node| login(cluster, node, account)).collect())
+        .collect();
+    for (clients, account) in clients.iter_mut().zip(ACCOUNTS) {
+        for client in clients.iter_mut() {
+            client.subscribe("same.*");
+            client.subscribe_in("same.subject", "group");
+        }
+        introduce_all(clients);
+        for (node, client) in clients.iter_mut().enumerate() {
+            client.publish("same.subject", format!("{account} from {node}"));
+        }
+    }
+    for (clients, account) in clients.iter_mut().zip(ACCOUNTS) {
+        introduce_all(clients);
+        let mut queued = 0;
+        for client in clients {
+            let (plain, group): (Vec<_>, Vec<_>) =
+                client.take_all().into_iter().partition(|message| message.sid == 1);
+            let mut plain: Vec<_> = plain.iter().map(|message| message.text()).collect();
+            plain.sort();
+            let wanted: Vec<_> = (0..nodes).map(|node| format!("{account} from {node}")).collect();
+            assert_eq!(plain, wanted);
+            queued += group.len();
+        }
+        assert_eq!(queued, nodes, "{account}: for the queue group");
+    }
+}
+
+/// A layout with a pool size for each node.
+struct Pools(Layout, [i32; 3]);
+
+impl fmt::Display for Pools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with pools {:?}", self.0, self.1)
+    }
+}
+
+#[test]
+fn pools_of_every_size_carry_every_account() {
+    let sizes = [[3, 3, 3], [1, 1, 1], [1, 3, 5], [5, 3, 1], [-1, -1, -1], [3, -1, 5], [-1, 1, 3]];
+    let cases: Vec<_> = layouts(3)
+        .iter()
+        .flat_map(|layout| sizes.map(|sizes| Pools(layout.clone(), sizes)))
+        .collect();
+    on_each(&cases, |Pools(layout, sizes)| {
+        let plan = Plan::new(layout).top(&accounts());
+        let plan = plan.each(|index, node| node.pool_size = Some(sizes[index]));
+        accounts_keep_apart(&plan.start());
+    });
+}
+
+#[test]
+fn an_account_may_have_a_connection_of_its_own() {
+    on_each_layout(3, |layout| {
+        let plan = Plan::new(layout).top(&accounts());
+        let plan = plan.each(|_, node| node.accounts = vec!["A".to_owned(), "D".to_owned()]);
+        let cluster = plan.start();
+        accounts_keep_apart(&cluster);
+        for node in 0..3 {
+            let routez = cluster.routez(node);
+            let routes = routez["routes"].as_array().unwrap();
+            let mut own: Vec<_> =
+                routes.iter().filter_map(|route| route["account"].as_str()).collect();
+            own.sort_unstable();
+            assert_eq!(own, ["$SYS", "$SYS", "A", "A", "D", "D"], "{routez}");
+        }
+    });
+}
+
+#[test]
+fn routes_carry_only_what_their_permissions_let_through() {
+    on_each_layout(2, |layout| {
+        let plan = Plan::new(layout).each(|index, node| {
+            if index == 0 {
+                // What the others say about `private.>` is not heard, and the own interest in
+                // `silent.>` not told.
+                node.cluster = "permissions {\n\
+                    export: { deny: [\"private.>\"] }\n\
+                    import: { deny: [\"silent.>\"] }\n}"
+                    .to_owned();
+            }
+        });
+        let cluster = plan.start();
+        let mut clients = cluster.clients();
+        for client in &mut clients {
+            for subject in ["public.x", "private.x", "silent.x"] {
+                client.subscribe(subject);
+            }
+        }
+        introduce_all(&mut clients);
+        for (index, client) in clients.iter_mut().enumerate() {
+            for subject in ["public.x", "private.x", "silent.x"] {
+                client.publish(subject, index.to_string());
+            }
+        }
+        introduce_all(&mut clients);
+        let heard = |client: &mut Client| {
+            let messages = client.take_all();
+            let mut heard: Vec<_> = messages
+                .iter()
+                .map(|message| format!("{} {}", message.subject, message.text()))
+                .collect();
+            heard.sort();
+            heard
+        };
+        let [first, second] = &mut clients[..] else { unreachable!("two clients") };
+        assert_eq!(
+            heard(first),
+            ["private.x 0", "private.x 1", "public.x 0", "public.x 1", "silent.x 0"]
+        );
+        assert_eq!(
+            heard(second),
+            ["private.x 1", "public.x 0", "public.x 1", "silent.x 0", "silent.x 1"]
+        );
+    });
+}
