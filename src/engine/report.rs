@@ -20,6 +20,7 @@ impl Engine {
             routes_open: self.registered_routes(),
             leafs_open: 0,
             subscriptions_open: self.own_subscriptions(),
+            subscriptions_routed: self.routed_subscriptions(),
             pending_bytes: self.links.iter().map(|(_, l)| l.pending_bytes() as u64).sum(),
             held_publishers: self.held.len() as u64,
             sublist: self.sublist_stats(),
@@ -35,6 +36,11 @@ impl Engine {
             subscriptions: request.subscriptions.as_ref().map_or_else(Vec::new, |asked| {
                 pages(asked).filter_map(|id| self.subscription_at(id)).collect()
             }),
+            routes: if request.routes { self.route_reports() } else { Vec::new() },
+            route_subscriptions: request.route_subscriptions.as_ref().map_or_else(
+                Vec::new,
+                |asked| pages(asked).filter_map(|id| self.route_subscription_at(id)).collect(),
+            ),
             latency: if request.latency { self.latency.report() } else { Vec::new() },
         }
     }
@@ -47,7 +53,7 @@ impl Engine {
     fn sublist_stats(&self) -> SublistStats {
         let stats = self.router.sublist_stats();
         SublistStats {
-            subscriptions: self.own_subscriptions(),
+            subscriptions: self.own_subscriptions() + self.routed_subscriptions(),
             cache_entries: stats.num_cache,
             inserts: stats.num_inserts,
             removes: stats.num_removes,
@@ -92,7 +98,8 @@ impl Engine {
         client.sids.ids().iter().take(CLOSED_SUBSCRIPTIONS_MAX).filter_map(report).collect()
     }
 
-    fn subscription_report(&self, subscription: &Subscription, cid: u64) -> SubscriptionReport {
+    pub(super) fn subscription_report(
+        &self, subscription: &Subscription, cid: u64) -> SubscriptionReport {
         SubscriptionReport {
             account: self.options.accounts.name(subscription.account).to_owned(),
             subject: text(&subscription.subject),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::query::Query;
-use super::{Answer, Monitor, Source, connz, format, healthz, latencyz, links, subsz};
+use super::{Answer, Monitor, Source, connz, format, healthz, latencyz, links, routez, subsz};
 
 /// A body that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) enum Asked {
     Varz,
     Connz(connz::Asked),
     Subsz(subsz::Asked),
-    Routez,
+    Routez(routez::Asked),
     Gatewayz,
     Leafz,
     Jsz,
@@ -73,10 +73,7 @@ impl Asked {
             Body::Varz => Self::Varz,
             Body::Connz => Self::Connz(connz::Asked::from_query(query)?),
             Body::Subsz => Self::Subsz(subsz::Asked::from_query(query)?),
-            Body::Routez => {
-                links::check(query)?;
-                Self::Routez
-            }
+            Body::Routez => Self::Routez(routez::Asked::from_query(query)?),
             Body::Gatewayz => Self::Gatewayz,
             Body::Leafz => Self::Leafz,
             Body::Jsz => Self::Jsz,
@@ -95,7 +92,7 @@ impl Asked {
             Body::Varz => Self::Varz,
             Body::Connz => Self::Connz(connz::Asked::new(read(options)?).map_err(senseless)?),
             Body::Subsz => Self::Subsz(subsz::Asked::new(read(options)?).map_err(senseless)?),
-            Body::Routez => Self::Routez,
+            Body::Routez => Self::Routez(read(options)?),
             Body::Gatewayz => Self::Gatewayz,
             Body::Leafz => Self::Leafz,
             Body::Jsz => Self::Jsz,
@@ -178,7 +175,10 @@ impl<S: Source> Monitor<S> {
                 let _walk = self.walks.acquire().await;
                 form.make(&subsz::subsz(source, &asked).await)
             }
-            Asked::Routez => form.make(&links::routez(source)),
+            Asked::Routez(asked) => {
+                let _walk = if asked.walks() { Some(self.walks.acquire().await) } else { None };
+                form.make(&routez::routez(source, &asked).await)
+            }
             Asked::Gatewayz => form.make(&links::gatewayz(source)),
             Asked::Leafz => form.make(&links::leafz(source)),
             Asked::Jsz => form.make(&links::jsz(source)),

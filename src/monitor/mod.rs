@@ -13,9 +13,11 @@ mod http;
 mod index;
 mod latencyz;
 mod links;
+mod mesh;
 mod metrics;
 mod process;
 mod query;
+mod routez;
 mod subsz;
 mod varz;
 
@@ -28,6 +30,7 @@ use ring::Time;
 use crate::report::{ReportRequest, ServerFacts, ShardReport};
 
 pub use body::{Body, Refused};
+pub use mesh::{Member, MeshView, RouteRules};
 pub use http::{Monitor, MonitorLimits};
 
 /// Where the monitor gets what it tells.
@@ -40,6 +43,9 @@ pub trait Source: 'static {
 
     /// Why the server cannot serve clients; `None` when it can.
     fn unready(&self) -> Option<String>;
+
+    /// The cluster, where the server is part of one.
+    fn mesh(&self) -> Option<MeshView>;
 
     /// Asks every shard, in the order of their numbers. A shard that ends meanwhile is left out.
     fn reports(&self, request: ReportRequest) -> impl Future<Output = Vec<ShardReport>>;

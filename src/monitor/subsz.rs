@@ -110,7 +110,7 @@ fn is_literal(subject: &str) -> bool {
 }
 
 /// Whether the filter of a subscription takes a literal subject.
-fn matches(filter: &str, subject: &str) -> bool {
+pub(super) fn matches(filter: &str, subject: &str) -> bool {
     let mut tokens = subject.split('.');
     for wanted in filter.split('.') {
         match (wanted, tokens.next()) {
