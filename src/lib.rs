@@ -34,6 +34,7 @@ pub mod shard;
 
 pub mod cluster;
 pub mod config;
+pub mod events;
 pub mod files;
 pub mod logging;
 pub mod monitor;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ring::Time;
 
 use crate::hist::Hist;
+use crate::ids::AccountId;
 use crate::stats::Counters;
 
 mod route;
@@ -33,6 +34,8 @@ pub struct ReportRequest {
     pub route_subscriptions: Option<Slots>,
     /// The latency histograms (4 KiB each).
     pub latency: bool,
+    /// What the clients of each account do; this walks all connections.
+    pub accounts: bool,
 }
 
 /// The slots `from..to` of a slab; slots at or past its end, and vacant ones, give nothing.
@@ -85,6 +88,42 @@ pub struct ShardReport {
     pub route_subscriptions: Vec<SubscriptionReport>,
     /// Latencies by stage, if asked for.
     pub latency: Vec<(Stage, Hist)>,
+    /// Accounts that have, or had, clients, in the order of their numbers, if asked for.
+    pub accounts: Vec<AccountReport>,
+}
+
+/// What the clients of one account do, those that are gone included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountReport {
+    /// The account.
+    pub account: AccountId,
+    /// Clients that are connected.
+    pub clients: u64,
+    /// Their subscriptions.
+    pub subscriptions: u64,
+    /// Messages that they published.
+    pub in_msgs: u64,
+    /// Payload bytes that they published.
+    pub in_bytes: u64,
+    /// Messages that they received.
+    pub out_msgs: u64,
+    /// Payload bytes that they received.
+    pub out_bytes: u64,
+    /// How many were closed because they were slow.
+    pub slow_consumers: u64,
+}
+
+impl AccountReport {
+    /// Adds what another shard reports of the same account.
+    pub fn merge(&mut self, other: &Self) {
+        self.clients += other.clients;
+        self.subscriptions += other.subscriptions;
+        self.in_msgs += other.in_msgs;
+        self.in_bytes += other.in_bytes;
+        self.out_msgs += other.out_msgs;
+        self.out_bytes += other.out_bytes;
+        self.slow_consumers += other.slow_consumers;
+    }
 }
 
 /// What a latency was measured over. The names are those of `/latencyz` and `/metrics`.

@@ -72,6 +72,8 @@ counters! {
     routed_msgs,
     /// Messages that reached no subscription.
     unrouted_msgs,
+    /// Times messages for the server itself, or news of its clients, were dropped: too many waited.
+    unheard,
     /// Messages handed to other shards.
     mailbox_out_msgs,
     /// Messages taken from other shards.

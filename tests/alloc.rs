@@ -143,6 +143,7 @@ fn options() -> EngineOptions {
         max_closed: 0,
         sublist_cache: true,
         server_name: "test".into(),
+        server_id: "NSIM".into(),
         cluster_name: "".into(),
         accounts: Arc::default(),
         routes: ringmesh::engine::RouteOptions::default(),

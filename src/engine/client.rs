@@ -54,6 +54,7 @@ impl Engine {
         let mut connect = client.credentials.take().map_or_else(Connect::default, |last| *last);
         if client.connected {
             self.end_all_subscriptions(client);
+            self.note_left_account(client);
             // What a further CONNECT leaves out stays as it was.
             (connect.verbose, connect.pedantic, connect.echo) =
                 (client.verbose, client.pedantic, client.echo);
@@ -141,6 +142,7 @@ impl Engine {
             client.pings.first_scheduled = true;
             self.schedule_first_ping(self.links.token(index));
         }
+        self.note_connected(index, client);
         self.acknowledge(index, client);
     }
 
@@ -339,7 +341,7 @@ impl Engine {
         }
         self.counters.routed_msgs += 1;
         self.count_out(delivery, message.body.len() - 2);
-        self.hand_over_inbox();
+        self.hand_over_inbox(Some(client));
         if delivery.remote {
             let shards = self.post_to_shards(self.links.token(index), message);
             client.touched_shards |= shards;
@@ -448,8 +450,19 @@ impl Engine {
         }
     }
 
+    /// Tells one client that it should find another server.
+    pub(super) fn warn_client(&mut self, index: u32) {
+        let Some(client) = self.clients[index as usize].take() else { return };
+        if client.informed {
+            let extra = InfoExtra { lame_duck: true, ..InfoExtra::default() };
+            let options = Arc::clone(&self.options);
+            self.write(index, |out| options.info.encode(out, client.cid, client.peer.ip(), extra));
+        }
+        self.clients[index as usize] = Some(client);
+    }
+
     fn send_info_to(&mut self, index: u32, client: &Client, connect_info: Option<ConnectInfo<'_>>) {
-        let extra = InfoExtra { nonce: None, connect_info };
+        let extra = InfoExtra { connect_info, ..InfoExtra::default() };
         let options = Arc::clone(&self.options);
         self.write(index, |out| options.info.encode(out, client.cid, client.peer.ip(), extra));
     }

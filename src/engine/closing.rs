@@ -41,6 +41,7 @@ impl Engine {
             self.counters.auth_errors += 1;
         }
         self.remember_closed(index, end.reason);
+        self.note_closed(index, end.reason);
         self.withdraw(index);
         let token = self.links.token(index);
         let Some((link, pool)) = self.links.with_pool(index) else { return };

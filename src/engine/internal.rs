@@ -5,10 +5,11 @@
 use ring::Time;
 
 use crate::ids::AccountId;
-use crate::router::{Message, Origin, Want};
+use crate::router::{Asker, Delivered, Message, Origin, Want};
+use crate::session::Client;
 use crate::sublist::{Owner, Subscription};
 
-use super::{Engine, Notice, imports};
+use super::{Engine, Inbound, Notice, imports};
 
 /// What the control plane asks of the shard that serves it.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub enum InternalOrder {
         subject: Box<[u8]>,
         /// The queue group to join.
         queue: Option<Box<[u8]>>,
+        /// Whose messages it wants.
+        scope: Scope,
     },
     /// It publishes a message.
     Publish {
@@ -39,12 +42,24 @@ pub enum InternalOrder {
     },
 }
 
+/// Whose messages come to a subscription of the server's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody's: other shards and other servers hear of it.
+    Cluster,
+    /// Those of this shard's clients. Nobody else hears of it.
+    Shard,
+}
+
 impl Engine {
     pub(super) fn on_internal_order(&mut self, order: InternalOrder) {
         match order {
-            InternalOrder::Subscribe { id, account, subject, queue } => {
+            InternalOrder::Subscribe { id, account, subject, queue, scope } => {
                 let want = Want { account, subject: &subject, queue: queue.as_deref() };
-                self.announce(want, 1);
+                match scope {
+                    Scope::Cluster => drop(self.announce(want, 1)),
+                    Scope::Shard => {}
+                }
                 self.router.subscribe(Subscription {
                     owner: Owner::Internal(id),
                     account,
@@ -82,23 +97,39 @@ impl Engine {
         while let Some(id) = self.router.exhausted.pop() {
             self.end_exhausted(None, id);
         }
-        self.hand_over_inbox();
+        self.hand_over_inbox(None);
         debug_assert!(self.now > Time::ZERO, "the engine has turned");
     }
 
-    /// Hands what the server itself wanted to the control plane.
-    pub(super) fn hand_over_inbox(&mut self) {
-        if !self.router.inbox.is_empty() {
-            let mut inbox = std::mem::take(&mut self.router.inbox);
-            for answer in inbox.extract_if(.., |one| one.subscription == imports::ANSWERS) {
-                self.answer_import(&answer);
-            }
-            if !inbox.is_empty() {
-                self.notify(Notice::Deliveries(inbox));
-            }
+    /// Hands what the server itself wanted to the control plane. All of it was published by `client`,
+    /// if by a client of this shard.
+    pub(super) fn hand_over_inbox(&mut self, client: Option<&Client>) {
+        if self.router.inbox.is_empty() {
+            return;
+        }
+        let mut inbox = std::mem::take(&mut self.router.inbox);
+        for answer in inbox.extract_if(.., |one| one.subscription == imports::ANSWERS) {
+            self.answer_import(&answer);
+        }
+        if inbox.is_empty() || self.tell_control.is_none() {
+            return;
+        }
+        if let Some(client) = client {
+            let user = client.about.as_ref().map(|about| about.user.clone()).unwrap_or_default();
+            let asker = Asker { cid: client.cid, user };
+            inbox.iter_mut().for_each(|delivered| delivered.asker = Some(asker.clone()));
+        }
+        let size = |one: &Delivered| one.subject.len() + one.body.len() + DELIVERED_BYTES;
+        let bytes = inbox.iter().map(size).sum();
+        match Inbound::new(inbox, bytes, &self.shared) {
+            Some(inbox) => self.notify(Notice::Deliveries(inbox)),
+            None => self.counters.unheard += 1,
         }
     }
 }
+
+/// What a message for the control plane takes beside its subject and body.
+const DELIVERED_BYTES: usize = 192;
 
 /// In place of a publisher: a token that names no link.
 const NOBODY: ring::Token = ring::Token::new(u32::MAX, 2);

@@ -62,6 +62,7 @@ impl Engine {
             }
             Control::Route(order) => self.on_route_order(order),
             Control::Internal(order) => self.on_internal_order(order),
+            Control::Client { cid, order, answer } => answer(self.on_client_order(cid, order)),
             Control::CloseSome { how_many, reason } => self.close_some(how_many, reason),
             Control::End => {
                 self.ending = true;
@@ -176,7 +177,7 @@ impl Engine {
             }
             let delivery = self.router.deliver(&mut self.links, &posted.message);
             self.count_out(delivery, posted.message.body.len() - 2);
-            self.hand_over_inbox();
+            self.hand_over_inbox(None);
             while let Some(id) = self.router.exhausted.pop() {
                 self.end_exhausted(None, id);
             }

@@ -12,10 +12,12 @@ mod client;
 mod closing;
 mod flow;
 mod imports;
+mod inbound;
 mod input;
 mod internal;
 mod latency;
 mod letters;
+mod news;
 mod options;
 mod relay;
 mod report;
@@ -25,7 +27,7 @@ mod routes;
 mod timers;
 mod trace;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,17 +38,20 @@ use hashbrown::HashMap;
 use ring::{Completion, EndReason, Op, Outcome, Socket, Time, Token};
 
 use crate::close::{CloseReason, ErrorText};
+use crate::ids::AccountId;
 use crate::mailbox::{Door, Letter, Mailboxes};
 use crate::outbound::{Link, LinkTable};
-use crate::report::ConnectionReport;
+use crate::report::{AccountReport, ConnectionReport};
 use crate::router::{Delivered, LocalInterest, Router};
 use crate::session::{Client, Filling, Phase, Route};
 use crate::stats::Counters;
 use crate::timer::Wheel;
 
-pub use internal::InternalOrder;
+pub use inbound::Inbound;
+pub use internal::{InternalOrder, Scope};
 use latency::Latencies;
-pub use options::{ClientLimits, Control, EngineOptions, Errand, RouteOptions, RouteTls, Shared};
+pub use news::{ClientChange, ClientNews};
+pub use options::{ClientLimits, ClientOrder, Control, EngineOptions, Errand, RouteOptions, RouteTls, Shared};
 use routes::Dial;
 pub use routes::{RouteEvent, RouteOrder};
 use timers::Timer;
@@ -71,7 +76,11 @@ pub enum Notice {
     /// Something happened to a route.
     Route(RouteEvent),
     /// Messages that the control plane wanted.
-    Deliveries(Vec<Delivered>),
+    Deliveries(Inbound<Delivered>),
+    /// These accounts have more clients now, or fewer.
+    Accounts(BTreeSet<AccountId>),
+    /// Clients came and went, and somebody wants to know.
+    Clients(Inbound<ClientNews>),
 }
 
 /// How a shard tells the control plane something; it does not wait.
@@ -127,6 +136,10 @@ pub struct Engine {
     /// Barriers of other shards that wait for third ones.
     relays: relay::Relays,
     closed: VecDeque<ConnectionReport>,
+    /// What the control plane is to hear of clients when the turn ends.
+    news: news::News,
+    /// What clients that are gone have done, by account.
+    gone: Vec<AccountReport>,
     counters: Counters,
     latency: Latencies,
     random: fastrand::Rng,
@@ -190,6 +203,8 @@ impl Engine {
             told_slow: Vec::new(),
             relays: relay::Relays::default(),
             closed: VecDeque::new(),
+            news: news::News::default(),
+            gone: Vec::new(),
             counters: Counters::default(),
             latency: Latencies::default(),
             random: fastrand::Rng::with_seed(seed.rotate_left(17)),
@@ -301,6 +316,7 @@ impl Engine {
         self.release_held();
         self.rearm_starved();
         self.ping_for_barriers();
+        self.tell_news();
         self.flush(clock);
         self.letters_waiting |= self.mail.flush();
     }

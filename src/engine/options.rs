@@ -60,6 +60,8 @@ pub struct EngineOptions {
     pub trace: Option<TraceOptions>,
     /// Whether subscriptions' match results are cached.
     pub sublist_cache: bool,
+    /// The server's id.
+    pub server_id: Arc<str>,
     /// The server's name.
     pub server_name: Arc<str>,
     /// The cluster's name; empty where there is none.
@@ -147,6 +149,8 @@ pub struct Shared {
     pub clients: AtomicUsize,
     /// Bytes that wait for clients.
     pub pending_bytes: AtomicUsize,
+    /// Bytes that shards have handed to the control plane and it has not looked at.
+    pub inbound_bytes: AtomicUsize,
 }
 
 /// What the control thread says to a shard.
@@ -180,6 +184,15 @@ pub enum Control {
     Internal(InternalOrder),
     /// Accept no more connections, and say when the listener is closed. For the shard that has it.
     StopAccepting(Box<dyn FnOnce() + Send>),
+    /// Something about one client.
+    Client {
+        /// Its number.
+        cid: u64,
+        /// What is to be done with it.
+        order: ClientOrder,
+        /// Whether it is here.
+        answer: Box<dyn FnOnce(bool) + Send>,
+    },
     /// Close so many clients.
     CloseSome {
         /// How many.
@@ -189,6 +202,15 @@ pub enum Control {
     },
     /// Close all clients, and end.
     End,
+}
+
+/// What is to be done with one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientOrder {
+    /// It is closed.
+    Kick,
+    /// It is told to find another server, as if this one were about to stop.
+    Warn,
 }
 
 /// What a shard asks of the control thread.

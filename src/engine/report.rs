@@ -42,12 +42,14 @@ impl Engine {
                 |asked| pages(asked).filter_map(|id| self.route_subscription_at(id)).collect(),
             ),
             latency: if request.latency { self.latency.report() } else { Vec::new() },
+            accounts: if request.accounts { self.accounts_report() } else { Vec::new() },
         }
     }
 
     /// Subscriptions of this shard's clients; what other shards want is counted there.
     fn own_subscriptions(&self) -> u64 {
-        (self.router.subscriptions.len() - self.router.foreign_len()) as u64
+        let others = self.router.foreign_len() + self.internal_subscriptions;
+        (self.router.subscriptions.len() - others) as u64
     }
 
     fn sublist_stats(&self) -> SublistStats {

@@ -239,7 +239,7 @@ impl Engine {
         let delivery = self.router.deliver(&mut self.links, message);
         self.counters.routed_msgs += 1;
         self.count_out(delivery, message.body.len() - 2);
-        self.hand_over_inbox();
+        self.hand_over_inbox(None);
         let Origin::Route { groups } = message.origin else { return 0 };
         let shards =
             if delivery.remote { self.post_to_shards(self.links.token(index), message) } else { 0 };

@@ -7,7 +7,7 @@ use ring::Time;
 
 /// Measures the process's use of the processor between two looks.
 #[derive(Debug, Default)]
-pub(super) struct ProcessMeter {
+pub struct ProcessMeter {
     looked: Option<Look>,
     cpu_percent: f64,
 }
@@ -21,7 +21,7 @@ struct Look {
 impl ProcessMeter {
     /// Percent of one core that the process used since the last look that lies at least a second
     /// back; the first time since `start`.
-    pub(super) fn cpu_percent(&mut self, start: Time, now: Time) -> f64 {
+    pub fn cpu_percent(&mut self, start: Time, now: Time) -> f64 {
         let before = self.looked.unwrap_or(Look { at: start, busy: Duration::ZERO });
         let span = now.since(before.at);
         if self.looked.is_none() || span >= LOOK_INTERVAL_MIN {
@@ -42,7 +42,8 @@ fn percent(busy: Duration, span: Duration) -> f64 {
 }
 
 /// Bytes of memory that the process has in core; zero when `/proc` is not there.
-pub(super) fn resident_bytes() -> u64 {
+#[must_use]
+pub fn resident_bytes() -> u64 {
     let pages = fs::read_to_string("/proc/self/statm")
         .ok()
         .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
@@ -50,7 +51,8 @@ pub(super) fn resident_bytes() -> u64 {
 }
 
 /// Cores that the process may use.
-pub(super) fn cores() -> u64 {
+#[must_use]
+pub fn cores() -> u64 {
     std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64)
 }
 

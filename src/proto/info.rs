@@ -64,6 +64,8 @@ pub struct InfoExtra<'a> {
     pub nonce: Option<&'a str>,
     /// The client's account; only in the INFO behind the first PONG.
     pub connect_info: Option<ConnectInfo<'a>>,
+    /// This client is to move, although the server stays.
+    pub lame_duck: bool,
 }
 
 /// Where the client's CONNECT brought it.
@@ -84,12 +86,14 @@ pub struct InfoTemplate {
     middle: Box<[u8]>,
     /// Behind the account.
     tail: Box<[u8]>,
+    /// All clients are to move.
+    lame_duck: bool,
 }
 
 impl InfoTemplate {
     /// Renders what all clients are told; to be done again when it changes.
     pub fn new(info: &ServerInfo) -> Self {
-        Self { head: head(info), middle: middle(info), tail: tail(info) }
+        Self { head: head(info), middle: middle(info), tail: tail(info), lame_duck: info.lame_duck }
     }
 
     /// Appends the line for one client, with its line end. Allocates only to grow `out`.
@@ -109,6 +113,7 @@ impl InfoTemplate {
             text_field(out, "nonce", nonce);
         }
         out.extend_from_slice(&self.middle);
+        flag_if_set(out, "ldm", extra.lame_duck && !self.lame_duck);
         if let Some(connect_info) = extra.connect_info {
             out.extend_from_slice(b",\"connect_info\":true");
             text_field(out, "remote_account", connect_info.remote_account);

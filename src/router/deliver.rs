@@ -269,6 +269,7 @@ impl Hand<'_> {
             reply: message.reply.map(Into::into),
             header_len: message.header_len.unwrap_or(0),
             body: body.into(),
+            asker: None,
         });
         true
     }

@@ -224,6 +224,17 @@ pub struct Delivered {
     pub header_len: u32,
     /// Headers and payload.
     pub body: Box<[u8]>,
+    /// The client of the server that published it, where the shard that it came to serves it.
+    pub asker: Option<Asker>,
+}
+
+/// Who asks the server itself for something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asker {
+    /// The client's number.
+    pub cid: u64,
+    /// As whom it logged in; empty for nobody in particular.
+    pub user: Box<str>,
 }
 
 /// See the module's documentation.
@@ -329,6 +340,12 @@ impl Router {
     /// Something about a subscription changed that whoever keeps results must know.
     pub fn invalidate(&mut self, account: AccountId) {
         self.sublists[account.index()].invalidate();
+    }
+
+    /// Whether anybody, here or elsewhere, wants messages of that subject.
+    pub fn is_wanted(&mut self, account: AccountId, subject: &[u8]) -> bool {
+        let matches = self.sublists[account.index()].matches(subject);
+        !matches.plain.is_empty() || !matches.queues.is_empty()
     }
 
     /// Statistics of all accounts' tables together.

@@ -39,6 +39,10 @@ pub(super) enum Outcome {
     Tell(u16, Say),
     /// Clients are to be told of the cluster.
     Facts,
+    /// Another server is connected now.
+    Joined,
+    /// The last connection to a server is gone.
+    Left(String),
 }
 
 /// See the module's documentation.
@@ -159,10 +163,10 @@ impl Cluster {
                 self.facts.borrow_mut().name = name;
                 Some(Outcome::Facts)
             }
-            // What the peer lets through it filters itself; who is there, the mesh remembers.
-            Action::PeerRules { .. } | Action::RemoteJoined { .. } | Action::RemoteLeft { .. } => {
-                None
-            }
+            Action::RemoteJoined { .. } => Some(Outcome::Joined),
+            Action::RemoteLeft { id } => Some(Outcome::Left(id)),
+            // What the peer lets through it filters itself.
+            Action::PeerRules { .. } => None,
         }
     }
 

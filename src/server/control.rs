@@ -1,9 +1,9 @@
 //! The control loop: signals, reloads, the lame duck's clock, and what the monitor asks.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::path::Path;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,17 +12,19 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::close::CloseReason;
 use crate::cluster::Event;
-use crate::config::{self, ChangedOption, Loaded, Options};
-use crate::engine::{Control as Say, Notice};
+use crate::config::{self, ChangedOption, Loaded, Options, Reloaded};
+use crate::engine::{Control as Say, Notice, RouteTls};
+use crate::events::{self, Answer};
 use crate::files::{self, Ports, PortsFile};
 use crate::logging::Logging;
-use crate::monitor::Source;
+use crate::monitor::{Monitor, Source};
 use crate::report::{ReportRequest, ServerFacts, ShardReport};
 use crate::signals::Signal;
 
 use super::Shared;
 use super::cluster::{self, Outcome};
 use super::facts::{self, Identity, Known};
+use super::presence::{self, Presence, Told};
 use super::shards::Shards;
 
 /// See the module's documentation.
@@ -31,6 +33,9 @@ pub(super) struct Control {
     identity: Identity,
     known: RefCell<Known>,
     cluster: cluster::Handle,
+    /// What the server tells in the system account; nothing where there is none.
+    pub(super) presence: Option<Presence>,
+    monitor: OnceCell<Weak<Monitor<Rc<Self>>>>,
     shards: RefCell<Shards>,
     files: Files,
     facts: Shared<ServerFacts>,
@@ -46,6 +51,8 @@ pub(super) struct Ways {
     pub(super) notices: cluster::Notices,
     /// Answers for the mesh.
     pub(super) answers: mpsc::UnboundedReceiver<Event>,
+    /// What was found out for the events.
+    pub(super) told: mpsc::UnboundedReceiver<Told>,
 }
 
 /// The files that say where the server is.
@@ -74,9 +81,11 @@ impl Files {
     }
 }
 
-/// Why the control loop goes on waiting, or does not.
-enum Next {
+/// Whether the control loop goes on.
+pub(super) enum Next {
+    /// It waits for what comes next.
     Wait,
+    /// The server is to end.
     End,
 }
 
@@ -87,23 +96,54 @@ impl Control {
         (known, cluster): (Known, cluster::Handle),
         shards: Shards,
         files: Files,
-    ) -> Self {
+    ) -> (Self, mpsc::UnboundedReceiver<Told>) {
         let now = wall_clock();
         let facts = ServerFacts {
             start: now,
             config_load_time: now,
             ..facts::monitoring(&loaded, &identity, shards.count())
         };
-        Self {
+        let (presence, told) =
+            Presence::new(&loaded.options, &facts, &known.cluster.name, &known.accounts);
+        let control = Self {
             loaded: RefCell::new(loaded),
             identity,
             known: RefCell::new(known),
             cluster,
+            presence,
+            monitor: OnceCell::new(),
             shards: RefCell::new(shards),
             files,
             facts: RefCell::new(Arc::new(facts)),
             lame_duck: Cell::new(false),
             random: RefCell::new(fastrand::Rng::with_seed(now.nanos())),
+        };
+        (control, told)
+    }
+
+    /// Learns who tells what the monitor tells.
+    pub(super) fn set_monitor(&self, monitor: &Rc<Monitor<Rc<Self>>>) {
+        self.monitor.get_or_init(|| Rc::downgrade(monitor));
+    }
+
+    pub(super) fn monitor(&self) -> Option<Rc<Monitor<Rc<Self>>>> {
+        self.monitor.get()?.upgrade()
+    }
+
+    pub(super) fn cluster(&self) -> Option<&cluster::Cluster> {
+        self.cluster.as_deref()
+    }
+
+    /// Says something to the shard that speaks for the server.
+    pub(super) fn tell_first(&self, say: Say) {
+        self.shards.borrow().tell(0, say);
+    }
+
+    /// Says something to every shard, in the order of their numbers.
+    pub(super) fn tell_each(&self, mut say: impl FnMut() -> Say) {
+        let shards = self.shards.borrow();
+        for shard in 0..shards.count() {
+            shards.tell(shard, say());
         }
     }
 
@@ -117,12 +157,15 @@ impl Control {
     pub(super) async fn run(self: &Rc<Self>, mut ways: Ways, logging: &Logging) {
         let (done, mut duck_is_done) = mpsc::unbounded_channel();
         self.ask_mesh(None);
+        self.ask_events(None);
         loop {
             let next = tokio::select! {
                 Some(signal) = ways.signals.recv() => self.on_signal(signal, logging, &done),
                 Some(notice) = ways.notices.recv() => self.on_notice(notice),
                 Some(event) = ways.answers.recv() => self.ask_mesh(Some(event)),
+                Some(told) = ways.told.recv() => self.on_told(told, logging),
                 () = cluster::due(self.cluster.as_ref(), wall_clock) => self.ask_mesh(None),
+                () = Presence::due(self.presence.as_ref()) => self.ask_events(None),
                 Some(()) = duck_is_done.recv() => Next::End,
                 else => Next::End,
             };
@@ -131,20 +174,39 @@ impl Control {
             }
         }
         tracing::info!("Initiating Shutdown...");
+        self.say_goodbye().await;
         self.shards.borrow_mut().end();
         *self.files.ports_file.borrow_mut() = None;
     }
 
     /// A shard has something to tell.
-    fn on_notice(&self, notice: Notice) -> Next {
-        match notice {
-            Notice::Route(seen) => self.ask_mesh(Some(cluster::event(seen))),
-            Notice::Deliveries(_) => Next::Wait,
-        }
+    fn on_notice(self: &Rc<Self>, notice: Notice) -> Next {
+        let event = match notice {
+            Notice::Route(seen) => return self.ask_mesh(Some(cluster::event(seen))),
+            Notice::Deliveries(deliveries) => events::Event::Deliveries(deliveries.take()),
+            Notice::Accounts(accounts) => events::Event::Changed(accounts),
+            Notice::Clients(news) => events::Event::Clients(news.take()),
+        };
+        self.ask_events(Some(event))
+    }
+
+    /// Something was found out for the events.
+    fn on_told(self: &Rc<Self>, told: Told, logging: &Logging) -> Next {
+        let (question, answer) = match told {
+            Told::Answer(question, answer) => (question, answer),
+            Told::Reload(question) => (question, Answer::Done(self.reload(logging))),
+        };
+        self.ask_events(Some(events::Event::Answer { question, answer }))
+    }
+
+    /// What the server's messages name may have changed.
+    fn tell_facts(self: &Rc<Self>) {
+        let facts = presence::facts_of(&self.facts(), &self.known.borrow().cluster.name);
+        self.ask_events(Some(events::Event::Facts(Box::new(facts))));
     }
 
     /// Something happened to the mesh, or it is time; what it decides is carried out.
-    fn ask_mesh(&self, event: Option<Event>) -> Next {
+    fn ask_mesh(self: &Rc<Self>, event: Option<Event>) -> Next {
         if let Some(cluster) = &self.cluster {
             let outcomes = cluster.handle(wall_clock(), event);
             self.carry_out(outcomes);
@@ -152,14 +214,17 @@ impl Control {
         Next::Wait
     }
 
-    fn carry_out(&self, outcomes: Vec<Outcome>) {
+    fn carry_out(self: &Rc<Self>, outcomes: Vec<Outcome>) {
         for outcome in outcomes {
             match outcome {
                 Outcome::Tell(shard, say) => self.shards.borrow().tell(shard, say),
                 Outcome::Facts => {
                     self.known.borrow_mut().cluster = cluster::facts_of(&self.cluster);
                     self.tell_options(false, true);
+                    self.tell_facts();
                 }
+                Outcome::Joined => drop(self.ask_events(Some(events::Event::Joined))),
+                Outcome::Left(id) => drop(self.ask_events(Some(events::Event::Left { id }))),
             }
         }
     }
@@ -175,7 +240,8 @@ impl Control {
             Signal::Interrupt => return Next::End,
             Signal::Terminate if !self.lame_duck.get() => return Next::End,
             Signal::Terminate => {}
-            Signal::Reload => self.reload(logging),
+            // What is wrong stands in the log.
+            Signal::Reload => drop(self.reload(logging)),
             Signal::ReopenLog => logging.reopen(),
             Signal::LameDuck if !self.lame_duck.replace(true) => {
                 let (control, done) = (Rc::clone(self), done.clone());
@@ -191,7 +257,7 @@ impl Control {
     }
 
     /// Lame duck mode: no newcomers, a warning to those who are there, then they go one by one.
-    async fn retire(&self) {
+    async fn retire(self: &Rc<Self>) {
         let (closed, listener_is_closed) = oneshot::channel();
         // Nobody may wait any more.
         let told = Box::new(|| closed.send(()).unwrap_or_default());
@@ -200,6 +266,7 @@ impl Control {
         let _ = listener_is_closed.await;
         tracing::info!("Entering lame duck mode, stop accepting new clients");
         self.ask_mesh(Some(Event::LameDuck));
+        self.ask_events(Some(events::Event::LameDuck));
         let (duration, grace) = {
             let loaded = self.loaded.borrow();
             (loaded.options.lame_duck_duration, loaded.options.lame_duck_grace_period)
@@ -250,20 +317,29 @@ impl Control {
         });
     }
 
-    fn reload(&self, logging: &Logging) {
-        let reloaded = config::reload(&self.loaded.borrow());
-        let reloaded = match reloaded {
-            Ok(reloaded) => reloaded,
-            Err(text) => {
-                return tracing::error!("Failed to reload server configuration: {text}");
-            }
-        };
-        let tls = match facts::route_tls(&reloaded.loaded.options) {
-            Ok(tls) => tls,
-            Err(text) => {
-                return tracing::error!("Failed to reload server configuration: {text}");
-            }
-        };
+    /// Reads the configuration again.
+    ///
+    /// # Errors
+    /// Why the one before still holds.
+    fn reload(self: &Rc<Self>, logging: &Logging) -> Result<(), String> {
+        let reloaded = config::reload(&self.loaded.borrow()).and_then(|reloaded| {
+            let tls = facts::route_tls(&reloaded.loaded.options)?;
+            Ok((reloaded, tls))
+        });
+        let (reloaded, tls) = reloaded.inspect_err(|text| {
+            tracing::error!("Failed to reload server configuration: {text}");
+        })?;
+        self.take_over(reloaded, tls, logging);
+        Ok(())
+    }
+
+    /// The new configuration holds from now on.
+    fn take_over(
+        self: &Rc<Self>,
+        reloaded: Reloaded,
+        tls: Option<Arc<RouteTls>>,
+        logging: &Logging,
+    ) {
         *self.loaded.borrow_mut() = reloaded.loaded;
         let changed = |option| reloaded.changes.iter().any(|change| change.option == option);
         for line in reloaded.changes.iter().filter_map(|change| change.line.as_ref()) {
@@ -292,6 +368,9 @@ impl Control {
         if let Some(cluster) = &self.cluster {
             self.carry_out(cluster.reload(wall_clock(), &loaded.options, &self.identity));
         }
+        let accounts = Arc::clone(&self.known.borrow().accounts);
+        self.ask_events(Some(events::Event::Accounts(accounts)));
+        self.tell_facts();
         let digest = loaded.digest.as_deref().unwrap_or_default();
         tracing::info!("Reloaded server configuration ({digest})");
     }
@@ -325,24 +404,7 @@ impl Source for Rc<Control> {
     }
 
     async fn reports(&self, request: ReportRequest) -> Vec<ShardReport> {
-        let asked: Vec<oneshot::Receiver<ShardReport>> = {
-            let shards = self.shards.borrow();
-            (0..shards.count())
-                .map(|shard| {
-                    let (answer, answered) = oneshot::channel();
-                    let request = request.clone();
-                    // Nobody waits for a report once its reader is gone.
-                    let answer = Box::new(|report| drop(answer.send(report)));
-                    shards.tell(shard, Say::Report { request, answer });
-                    answered
-                })
-                .collect()
-        };
-        let mut reports = Vec::new();
-        for answered in asked {
-            reports.extend(answered.await.ok());
-        }
-        reports
+        self.ask_each(|answer| Say::Report { request: request.clone(), answer }).await
     }
 }
 

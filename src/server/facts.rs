@@ -154,6 +154,7 @@ pub(super) fn engine(
             headers_only: options.trace_headers,
         }),
         sublist_cache: !options.disable_sublist_cache,
+        server_id: identity.info.server_id.as_str().into(),
         server_name: identity.info.server_name.as_str().into(),
         cluster_name: cluster.name.as_str().into(),
         accounts: Arc::clone(accounts),
@@ -220,8 +221,11 @@ pub(super) fn monitoring(loaded: &Loaded, identity: &Identity, shards: u16) -> S
         config_digest: loaded.digest.clone().unwrap_or_default(),
         tags: options.server_tags.clone(),
         metadata: options.server_metadata.clone(),
-        system_account: "$SYS".to_owned(),
-        accounts: vec!["$G".to_owned(), "$SYS".to_owned()],
+        system_account: options.system_account.clone(),
+        accounts: accounts(options, None)
+            .iter()
+            .map(|(_, account)| account.name.to_string())
+            .collect(),
         ..ServerFacts::default()
     }
 }

@@ -8,6 +8,7 @@ mod cluster;
 mod control;
 mod facts;
 mod listener;
+mod presence;
 mod shards;
 
 use std::rc::Rc;
@@ -70,13 +71,15 @@ fn serve(mut loaded: Loaded, program: &str, logging: &Logging) -> Result<(), Str
     let shards = Shards::start(&loaded.options, &identity, &known, listeners, &notices)?;
     tracing::info!("Server is ready");
     tokio_uring::start(async {
-        let ways = Ways { signals: signals.events, notices: noticed, answers };
-        let control = Rc::new(Control::new(loaded, identity, (known, mesh), shards, files));
+        let (control, told) = Control::new(loaded, identity, (known, mesh), shards, files);
+        let ways = Ways { signals: signals.events, notices: noticed, answers, told };
+        let control = Rc::new(control);
+        let teller = Monitor::new(Rc::clone(&control), MonitorLimits::default());
+        control.set_monitor(&teller);
         if let Some(socket) = monitor {
             control.set_monitor_port(socket.local_addr().map_or(0, |at| at.port()));
-            let listener = tokio::net::TcpListener::from_std(socket);
-            let monitor = Monitor::new(Rc::clone(&control), MonitorLimits::default());
-            match listener {
+            let monitor = Rc::clone(&teller);
+            match tokio::net::TcpListener::from_std(socket) {
                 Ok(listener) => drop(tokio::task::spawn_local(monitor.serve(listener))),
                 Err(error) => tracing::error!("Monitoring does not run: {error}"),
             }

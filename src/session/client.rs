@@ -113,6 +113,8 @@ pub struct Client {
     pub connected: bool,
     /// It has had its first PONG.
     pub ponged: bool,
+    /// It counts among its account's connections.
+    pub counts: bool,
     /// Why its bytes wait, while they do.
     pub hold: Option<Box<Hold>>,
     /// Its subscriptions.
@@ -162,6 +164,7 @@ impl Client {
             has_ended: false,
             connected: false,
             ponged: false,
+            counts: false,
             hold: None,
             sids: Sids::default(),
             input: Input::default(),

@@ -92,6 +92,7 @@ impl Config {
             trace: None,
             sublist_cache: true,
             server_name: "test".into(),
+            server_id: "NSIM".into(),
             cluster_name: "".into(),
             accounts: Arc::default(),
             routes: ringmesh::engine::RouteOptions::default(),

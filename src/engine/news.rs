@@ -1,0 +1,229 @@
+//! What the control plane hears of clients: which accounts have more of them or fewer, and who came
+//! and went.
+//!
+//! Who came and went is told only while somebody in the cluster listens, which costs a connection one
+//! comparison otherwise. Which accounts changed is told once a turn, however many clients it brought.
+
+use std::collections::BTreeSet;
+
+use crate::close::CloseReason;
+use crate::ids::AccountId;
+use crate::report::{AccountReport, ConnectionReport, End};
+use crate::session::{Client, Phase};
+
+use super::{ClientOrder, Engine, Inbound, Notice};
+
+/// What the report of a client takes beside its texts.
+const NEWS_BYTES: usize = 512;
+
+/// A client came or went.
+#[derive(Debug)]
+pub struct ClientNews {
+    /// Which of both.
+    pub change: ClientChange,
+    /// The client; with its end, if it went.
+    pub client: ConnectionReport,
+}
+
+/// What became of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientChange {
+    /// It has logged in.
+    Connected,
+    /// It is gone.
+    Disconnected,
+    /// Its log-in was refused.
+    Refused,
+}
+
+/// What this turn has brought.
+#[derive(Default)]
+pub(super) struct News {
+    accounts: BTreeSet<AccountId>,
+    clients: Vec<ClientNews>,
+    /// Who listens, by account, as far as it is known.
+    listening: Vec<Listening>,
+    /// Who listens to refusals.
+    refusals: Listening,
+}
+
+/// Whether somebody listens. It holds as long as the interest of the system account stays the same.
+#[derive(Clone, Copy, Default)]
+struct Listening {
+    generation: Option<u64>,
+    connects: bool,
+    disconnects: bool,
+}
+
+impl Engine {
+    /// A client has logged in.
+    pub(super) fn note_connected(&mut self, index: u32, client: &mut Client) {
+        client.counts = true;
+        self.note_account(client.account);
+        if self.listening(client.account).connects {
+            self.push_news(index, client, ClientChange::Connected, None);
+        }
+    }
+
+    /// A client leaves its account, perhaps for another one.
+    pub(super) fn note_left_account(&mut self, client: &mut Client) {
+        if std::mem::take(&mut client.counts) {
+            self.note_account(client.account);
+        }
+    }
+
+    /// A connection is being closed; it stands in its place.
+    pub(super) fn note_closed(&mut self, index: u32, reason: CloseReason) {
+        let Some(mut client) = self.clients[index as usize].take() else { return };
+        self.note_gone(index, &client, reason);
+        let refused =
+            reason == CloseReason::AuthenticationFailure && client.phase != Phase::Open;
+        if refused && self.listening_to_refusals() {
+            self.push_news(index, &client, ClientChange::Refused, Some(reason));
+        }
+        if (client.counts || refused) && self.listening(client.account).disconnects {
+            self.push_news(index, &client, ClientChange::Disconnected, Some(reason));
+        }
+        self.note_left_account(&mut client);
+        self.clients[index as usize] = Some(client);
+    }
+
+    /// What a client has done is kept for its account.
+    fn note_gone(&mut self, index: u32, client: &Client, reason: CloseReason) {
+        let place = client.account.index();
+        if self.gone.len() <= place {
+            self.gone.resize(place + 1, AccountReport::default());
+        }
+        let slow = matches!(
+            reason,
+            CloseReason::SlowConsumerPendingBytes | CloseReason::SlowConsumerWriteDeadline
+        );
+        let mut gone = self.share_of(index, client);
+        (gone.clients, gone.subscriptions) = (0, 0);
+        gone.slow_consumers = u64::from(slow);
+        self.gone[place].merge(&gone);
+    }
+
+    /// The global account belongs to nobody who would count its clients.
+    fn note_account(&mut self, account: AccountId) {
+        if account != AccountId::GLOBAL && self.tell_control.is_some() {
+            self.news.accounts.insert(account);
+        }
+    }
+
+    fn push_news(
+        &mut self,
+        index: u32,
+        client: &Client,
+        change: ClientChange,
+        reason: Option<CloseReason>,
+    ) {
+        let Some(link) = self.links.at(index) else { return };
+        let end = reason.map(|reason| End { at: self.now, reason: reason.as_str() });
+        let client = ConnectionReport { end, ..self.connection(client, link) };
+        self.news.clients.push(ClientNews { change, client });
+    }
+
+    fn listening(&mut self, account: AccountId) -> Listening {
+        if self.tell_control.is_none() {
+            return Listening::default();
+        }
+        let generation = Some(self.router.generation(AccountId::SYSTEM));
+        let place = account.index();
+        if self.news.listening.len() <= place {
+            self.news.listening.resize(place + 1, Listening::default());
+        }
+        if self.news.listening[place].generation != generation {
+            let name = self.options.accounts.name(account).as_bytes();
+            let mut wanted = |what: &[u8]| {
+                let subject = [b"$SYS.ACCOUNT.", name, what].concat();
+                self.router.is_wanted(AccountId::SYSTEM, &subject)
+            };
+            let (connects, disconnects) = (wanted(b".CONNECT"), wanted(b".DISCONNECT"));
+            self.news.listening[place] = Listening { generation, connects, disconnects };
+        }
+        self.news.listening[place]
+    }
+
+    fn listening_to_refusals(&mut self) -> bool {
+        if self.tell_control.is_none() {
+            return false;
+        }
+        let generation = Some(self.router.generation(AccountId::SYSTEM));
+        if self.news.refusals.generation != generation {
+            let id = self.options.server_id.as_bytes();
+            let subject = [b"$SYS.SERVER.", id, b".CLIENT.AUTH.ERR"].concat();
+            let disconnects = self.router.is_wanted(AccountId::SYSTEM, &subject);
+            self.news.refusals = Listening { generation, connects: false, disconnects };
+        }
+        self.news.refusals.disconnects
+    }
+
+    /// Tells the control plane what the turn has brought.
+    pub(super) fn tell_news(&mut self) {
+        if !self.news.accounts.is_empty() {
+            let accounts = std::mem::take(&mut self.news.accounts);
+            self.notify(Notice::Accounts(accounts));
+        }
+        if self.news.clients.is_empty() {
+            return;
+        }
+        let clients = std::mem::take(&mut self.news.clients);
+        let size = |news: &ClientNews| {
+            let client = &news.client;
+            let texts = [&client.name, &client.lang, &client.version, &client.authorized_user];
+            NEWS_BYTES + texts.iter().map(|text| text.len()).sum::<usize>()
+        };
+        let bytes = clients.iter().map(size).sum();
+        match Inbound::new(clients, bytes, &self.shared) {
+            Some(clients) => self.notify(Notice::Clients(clients)),
+            None => self.counters.unheard += 1,
+        }
+    }
+
+    /// Does something with one client; says whether it is here.
+    pub(super) fn on_client_order(&mut self, cid: u64, order: ClientOrder) -> bool {
+        let is_it = |client: &Option<Box<Client>>| client.as_ref().is_some_and(|it| it.cid == cid);
+        let Some(place) = self.clients.iter().position(is_it) else { return false };
+        let index = u32::try_from(place).unwrap_or(u32::MAX);
+        match order {
+            ClientOrder::Kick => self.close(index, CloseReason::Kicked.into()),
+            ClientOrder::Warn => self.warn_client(index),
+        }
+        true
+    }
+
+    /// What the clients of each account do.
+    pub(super) fn accounts_report(&self) -> Vec<AccountReport> {
+        let mut accounts = vec![AccountReport::default(); self.options.accounts.len()];
+        for (sum, gone) in accounts.iter_mut().zip(&self.gone) {
+            sum.merge(gone);
+        }
+        for (place, client) in self.clients.iter().enumerate() {
+            let Some(client) = client.as_deref() else { continue };
+            let index = u32::try_from(place).unwrap_or(u32::MAX);
+            let report = self.share_of(index, client);
+            if let Some(sum) = accounts.get_mut(client.account.index()) {
+                sum.merge(&report);
+            }
+        }
+        let numbered = (0..).map(AccountId).zip(accounts);
+        let named = numbered.map(|(account, sum)| AccountReport { account, ..sum });
+        named.filter(|sum| *sum != AccountReport { account: sum.account, ..Default::default() }).collect()
+    }
+
+    /// One client's share of what its account does.
+    fn share_of(&self, index: u32, client: &Client) -> AccountReport {
+        let link = self.links.at(index);
+        AccountReport {
+            account: client.account,
+            clients: u64::from(client.counts),
+            subscriptions: client.sids.len() as u64,
+            in_msgs: client.in_msgs,
+            in_bytes: client.in_bytes,
+            out_msgs: link.map_or(0, |link| link.out_msgs),
+            out_bytes: link.map_or(0, |link| link.out_bytes),
+            slow_consumers: 0,
+        }
+    }
+}

@@ -1,0 +1,516 @@
+//! What others ask.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ring::Time;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::account_stats::{AccountDetail, AccountList, AccountStats, StatsOfAccounts};
+use super::event::{Action, Answer, Question};
+use super::expected::Arrival;
+use super::presence::{Events, is_token, publish};
+use super::questions::{Purpose, Selection};
+use super::request::{
+    self, Content, Counted, Envelope, Filter, Identity, OneAccount, OneClient, Problem,
+    SomeAccounts, UserInfo, json,
+};
+use super::server_info::time;
+use super::topic::{self, ACCOUNT_TOKEN, AccountTopic, INBOX_TOKEN, SERVER_TOKEN, Topic};
+use crate::engine::ClientOrder;
+use crate::ids::AccountId;
+use crate::monitor::{Body, Refused};
+use crate::report::AccountReport;
+use crate::router::Delivered;
+
+/// The code of a request that cannot be read.
+const UNREADABLE: u16 = 400;
+/// The code of a request that makes no sense here.
+const SENSELESS: u16 = 500;
+
+impl Events {
+    /// A message that was subscribed to.
+    pub(super) fn on_delivery(&mut self, now: Time, message: &Delivered, out: &mut Vec<Action>) {
+        let Some(topic) = self.topics.get(message.subscription as usize).copied() else { return };
+        match topic {
+            Topic::PeerAlive => self.on_peer(now, message, true),
+            Topic::PeerLeaves => self.on_peer(now, message, false),
+            Topic::Inbox => self.on_inbox(message, out),
+            Topic::UserInfo => self.tell_user(now, message, out),
+            Topic::OwnConnections => self.pass_request_on("CONNZ", now, message, out),
+            Topic::OwnStats => self.pass_request_on("STATZ", now, message, out),
+            Topic::Client(order) => self.on_client_request(order, message, out),
+            Topic::Reload => {
+                self.questions.ask(Question::Reload, Purpose::Done(message.reply.clone()), out);
+            }
+            Topic::Identity
+            | Topic::Statistics
+            | Topic::Body(_)
+            | Topic::Accounts
+            | Topic::Nothing
+            | Topic::Account(_)
+            | Topic::AccountStats
+            | Topic::Subscribers
+            | Topic::AllSubscribers => self.on_request(now, topic, message, out),
+        }
+    }
+
+    fn on_peer(&mut self, now: Time, message: &Delivered, is_alive: bool) {
+        let id = topic::token(&message.subject, SERVER_TOKEN);
+        let Some(id) = id.filter(|id| *id != self.signer.facts.id) else { return };
+        if !is_alive {
+            self.peers.leave(id);
+        } else if self.peers.hear(id, now) {
+            self.hurry(now);
+        }
+    }
+
+    /// An answer of another server, or of this one.
+    fn on_inbox(&mut self, message: &Delivered, out: &mut Vec<Action>) {
+        let Some(name) = topic::token(&message.subject, INBOX_TOKEN) else { return };
+        let payload = message.body.get(message.header_len as usize..).unwrap_or_default();
+        match self.expected.arrive(name, payload) {
+            Arrival::PassOn(account, subject) => out.push(Action::Publish {
+                account,
+                subject: subject.into(),
+                reply: None,
+                header_len: message.header_len,
+                body: message.body.to_vec(),
+            }),
+            Arrival::Sum(reply, sum) => publish(&reply, sum.to_string().into_bytes(), out),
+            Arrival::Nothing => {}
+        }
+    }
+
+    /// A client asks who it is.
+    fn tell_user(&mut self, now: Time, message: &Delivered, out: &mut Vec<Action>) {
+        let (Some(asker), Some(reply)) = (&message.asker, &message.reply) else { return };
+        let accounts = Arc::clone(&self.accounts);
+        let account = accounts.name(message.account);
+        let data = UserInfo { user: &asker.user, account, account_name: account };
+        let content = Content::Data { data };
+        let body = json(&Envelope { server: self.signer.sign(now), content });
+        out.push(Action::Publish {
+            account: message.account,
+            subject: reply.to_vec(),
+            reply: None,
+            header_len: 0,
+            body,
+        });
+    }
+
+    /// What a client asks of its account is asked of all servers; their answers go to the client.
+    fn pass_request_on(
+        &mut self,
+        what: &str,
+        now: Time,
+        message: &Delivered,
+        out: &mut Vec<Action>,
+    ) {
+        // Clients of other servers ask there.
+        let (Some(_), Some(reply)) = (&message.asker, &message.reply) else { return };
+        let account = self.accounts.name(message.account);
+        if !is_token(account) {
+            return;
+        }
+        let subject = format!("$SYS.REQ.ACCOUNT.{account}.{what}");
+        let name = self.event_id();
+        if self.expected.relay(&name, message.account, reply, now) {
+            out.push(Action::Publish {
+                account: AccountId::SYSTEM,
+                subject: subject.into_bytes(),
+                reply: Some(self.inbox(&name)),
+                header_len: message.header_len,
+                body: message.body.to_vec(),
+            });
+        }
+    }
+
+    fn inbox(&self, name: &str) -> Vec<u8> {
+        let mut inbox = topic::inbox(&self.signer.facts.name).into_bytes();
+        inbox.extend_from_slice(name.as_bytes());
+        inbox
+    }
+
+    /// Something is to be done with a client. Requests that cannot be read are not answered.
+    fn on_client_request(
+        &mut self,
+        order: ClientOrder,
+        message: &Delivered,
+        out: &mut Vec<Action>,
+    ) {
+        let asked = request::options(message);
+        let Some(OneClient { cid }) = asked.and_then(|options| request::read(&options)).ok() else {
+            return;
+        };
+        if cid > 0 {
+            let question = Question::Client { cid, order };
+            self.questions.ask(question, Purpose::Done(message.reply.clone()), out);
+        }
+    }
+
+    /// A request that is about this server, unless it filters it out.
+    fn on_request(
+        &mut self,
+        now: Time,
+        topic: Topic,
+        message: &Delivered,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(reply) = message.reply.as_deref() else { return };
+        let facts = &self.signer.facts;
+        if topic == Topic::Identity {
+            let identity = Identity { name: &facts.name, host: &facts.host, id: &facts.id };
+            return publish(reply, json(&identity), out);
+        }
+        if topic == Topic::AllSubscribers {
+            return self.count_everywhere(now, message, reply, out);
+        }
+        let asked = request::options(message);
+        let filtered = asked.and_then(|options| Ok((request::read::<Filter>(&options)?, options)));
+        match filtered {
+            Ok((filter, _)) if !filter.means(&self.signer.facts) => {}
+            Ok((_, options)) => {
+                if let Err(text) = self.ask_for(now, topic, (message, reply), options, out) {
+                    self.refuse(now, reply, UNREADABLE, text, out);
+                }
+            }
+            Err(text) => self.refuse(now, reply, UNREADABLE, text, out),
+        }
+    }
+
+    /// Asks for what a request is about.
+    fn ask_for(
+        &mut self,
+        now: Time,
+        topic: Topic,
+        (message, reply): (&Delivered, &[u8]),
+        options: Value,
+        out: &mut Vec<Action>,
+    ) -> Result<(), String> {
+        match topic {
+            Topic::Statistics => {
+                if !self.questions.share_statistics(reply) {
+                    let purpose = Purpose::Statistics(vec![reply.into()]);
+                    self.questions.ask(Question::Statistics, purpose, out);
+                }
+            }
+            Topic::Body(body) => self.ask_for_body(body, options, reply, out),
+            Topic::Nothing => self.tell(now, reply, &BTreeMap::<&str, &str>::new(), out),
+            Topic::Accounts => {
+                let OneAccount { account } = request::read(&options)?;
+                let found = self.accounts.find(account.as_bytes());
+                match found {
+                    _ if account.is_empty() => {
+                        let purpose = Purpose::AccountList(reply.into());
+                        self.questions.ask(Question::Accounts, purpose, out);
+                    }
+                    Some(account) => self.ask_for_detail(account, reply, false, out),
+                    None => self.refuse_account(now, reply, &account, out),
+                }
+            }
+            Topic::AccountStats => {
+                let some: SomeAccounts = request::read(&options)?;
+                let accounts = some.select(&self.accounts);
+                let purpose = Purpose::AccountStats { reply: reply.into(), accounts };
+                self.questions.ask(Question::Accounts, purpose, out);
+            }
+            Topic::Subscribers => self.count_here(&request::read(&options)?, reply, out),
+            Topic::Account(topic) => {
+                let name = topic::token(&message.subject, ACCOUNT_TOKEN).unwrap_or_default();
+                self.ask_of_account(now, topic, name, (reply, options), out)?;
+            }
+            Topic::Identity
+            | Topic::AllSubscribers
+            | Topic::Reload
+            | Topic::Client(_)
+            | Topic::PeerAlive
+            | Topic::PeerLeaves
+            | Topic::Inbox
+            | Topic::UserInfo
+            | Topic::OwnConnections
+            | Topic::OwnStats => {}
+        }
+        Ok(())
+    }
+
+    fn ask_for_body(&mut self, body: Body, options: Value, reply: &[u8], out: &mut Vec<Action>) {
+        let purpose = if body == Body::Healthz {
+            // Who asks for a stream asks the wrong server.
+            let named = options.get("stream").is_some() || options.get("consumer").is_some();
+            let code = if named { UNREADABLE } else { SENSELESS };
+            Purpose::Health { reply: reply.into(), code }
+        } else {
+            Purpose::Data(reply.into())
+        };
+        self.questions.ask(Question::Body { body, options }, purpose, out);
+    }
+
+    fn ask_for_detail(
+        &mut self,
+        account: AccountId,
+        reply: &[u8],
+        is_bare: bool,
+        out: &mut Vec<Action>,
+    ) {
+        let purpose = Purpose::AccountDetail { reply: reply.into(), account, is_bare };
+        self.questions.ask(Question::Accounts, purpose, out);
+    }
+
+    /// Asks for something of one account, which may not exist.
+    fn ask_of_account(
+        &mut self,
+        now: Time,
+        topic: AccountTopic,
+        name: &str,
+        (reply, mut options): (&[u8], Value),
+        out: &mut Vec<Action>,
+    ) -> Result<(), String> {
+        let found = self.accounts.find(name.as_bytes());
+        match (topic, found) {
+            (AccountTopic::Connections, _) => {
+                request::set(&mut options, "acc", name);
+                self.ask_for_body(Body::Connz, options, reply, out);
+            }
+            (AccountTopic::Subscriptions, _) => {
+                request::set(&mut options, "account", name);
+                request::set(&mut options, "subscriptions", true);
+                self.ask_for_body(Body::Subsz, options, reply, out);
+            }
+            (AccountTopic::Leafs, _) => self.ask_for_body(Body::Leafz, options, reply, out),
+            (AccountTopic::JetStream, _) => {
+                self.refuse(now, reply, SENSELESS, "jetstream not enabled".into(), out);
+            }
+            (AccountTopic::Info, Some(account)) => self.ask_for_detail(account, reply, true, out),
+            (AccountTopic::Info, None) => self.refuse_account(now, reply, name, out),
+            (AccountTopic::Stats, Some(account)) => {
+                let SomeAccounts { .. } = request::read(&options)?;
+                let unused = options.get("include_unused").is_some_and(|unused| unused == true);
+                let accounts = Selection { accounts: Some([account].into()), unused };
+                let purpose = Purpose::AccountStats { reply: reply.into(), accounts };
+                self.questions.ask(Question::Accounts, purpose, out);
+            }
+            (AccountTopic::Count, Some(account)) => {
+                let purpose = Purpose::Count { reply: reply.into(), account };
+                self.questions.ask(Question::Accounts, purpose, out);
+            }
+            (AccountTopic::Stats | AccountTopic::Count, None) => {}
+        }
+        Ok(())
+    }
+
+    /// How many subscriptions here a subject matches.
+    fn count_here(&mut self, counted: &Counted, reply: &[u8], out: &mut Vec<Action>) {
+        if self.accounts.find(counted.acc.as_bytes()).is_none() {
+            return;
+        }
+        let mut options = Value::Null;
+        request::set(&mut options, "account", counted.acc.as_str());
+        request::set(&mut options, "test", counted.subject.as_str());
+        request::set(&mut options, "subscriptions", true);
+        request::set(&mut options, "limit", 1);
+        let question = Question::Body { body: Body::Subsz, options };
+        self.questions.ask(question, Purpose::Subscribers(reply.into()), out);
+    }
+
+    /// Asks all servers how many subscriptions of the system account a subject matches.
+    fn count_everywhere(
+        &mut self,
+        now: Time,
+        message: &Delivered,
+        reply: &[u8],
+        out: &mut Vec<Action>,
+    ) {
+        let payload = message.body.get(message.header_len as usize..).unwrap_or_default();
+        let Ok(text) = std::str::from_utf8(payload) else { return };
+        let mut words = text.split_ascii_whitespace();
+        let mut word = || words.next().unwrap_or_default().to_owned();
+        let acc = self.accounts.name(AccountId::SYSTEM).to_owned();
+        let counted = Counted { acc, subject: word(), queue: word() };
+        let name = self.event_id();
+        if self.expected.add_up(&name, reply, self.peers.len() + 1, now) {
+            out.push(Action::Publish {
+                account: AccountId::SYSTEM,
+                subject: b"$SYS.REQ.ACCOUNT.NSUBS".to_vec(),
+                reply: Some(self.inbox(&name)),
+                header_len: 0,
+                body: json(&counted),
+            });
+        }
+    }
+
+    /// The answer to a question has come.
+    pub(super) fn on_answer(
+        &mut self,
+        now: Time,
+        purpose: Purpose,
+        answer: Answer,
+        out: &mut Vec<Action>,
+    ) {
+        match (purpose, answer) {
+            (Purpose::Heartbeat, Answer::Statistics(statistics)) => {
+                self.tell_statistics(now, *statistics, None, out);
+            }
+            (Purpose::Statistics(replies), Answer::Statistics(statistics)) => {
+                self.tell_statistics(now, *statistics, Some(replies), out);
+            }
+            (purpose, Answer::Accounts(reports)) => self.on_accounts(now, purpose, &reports, out),
+            (Purpose::Subscribers(reply), Answer::Body(body)) => {
+                let total = body.ok().and_then(|body| body.get("total").and_then(Value::as_u64));
+                publish(&reply, total.unwrap_or(0).to_string().into_bytes(), out);
+            }
+            (Purpose::Health { reply, code }, Answer::Body(Ok(mut health))) => {
+                let is_well = health.get("status").is_some_and(|status| status == "ok");
+                request::set(&mut health, "status_code", if is_well { 200 } else { code });
+                self.tell(now, &reply, &health, out);
+            }
+            (Purpose::Data(reply), Answer::Body(Ok(data))) => self.tell(now, &reply, &data, out),
+            (Purpose::Data(reply) | Purpose::Health { reply, .. }, Answer::Body(Err(refused))) => {
+                let (code, text): Refused = refused;
+                self.refuse(now, &reply, code, text, out);
+            }
+            (Purpose::Done(Some(reply)), Answer::Done(done)) => {
+                let content: Content<()> = match done {
+                    Ok(()) => Content::Done {},
+                    Err(description) => {
+                        Content::Unreadable { error: Problem { code: SENSELESS, description } }
+                    }
+                };
+                let envelope = Envelope { server: self.signer.sign(now), content };
+                publish(&reply, json(&envelope), out);
+            }
+            // What a question is not answered with says nothing.
+            (_, Answer::Statistics(_) | Answer::Body(_) | Answer::Done(_) | Answer::Nothing) => {}
+        }
+    }
+
+    /// What the clients of each account do is known.
+    fn on_accounts(
+        &mut self,
+        now: Time,
+        purpose: Purpose,
+        reports: &[AccountReport],
+        out: &mut Vec<Action>,
+    ) {
+        match purpose {
+            Purpose::Counts { accounts, all } => self.tell_counts(now, accounts, all, reports, out),
+            Purpose::Count { reply, account } => {
+                let report = report_of(reports, account);
+                if report.clients > 0 {
+                    let id = self.event_id();
+                    let body = self.count_of(now, &report, id);
+                    publish(&reply, body, out);
+                }
+            }
+            Purpose::AccountStats { reply, accounts } => {
+                self.tell_account_stats(now, &reply, &accounts, reports, out);
+            }
+            Purpose::AccountList(reply) => {
+                let accounts = Arc::clone(&self.accounts);
+                let names = accounts.iter().map(|(_, account)| &*account.name).collect();
+                self.tell_accounts(now, &reply, names, None, out);
+            }
+            Purpose::AccountDetail { reply, account, is_bare } => {
+                let loaded = time(self.signer.facts.start);
+                let accounts = Arc::clone(&self.accounts);
+                let report = report_of(reports, account);
+                let detail = AccountDetail::new(&report, &accounts, loaded);
+                if is_bare {
+                    self.tell(now, &reply, &detail, out);
+                } else {
+                    self.tell_accounts(now, &reply, Vec::new(), Some(detail), out);
+                }
+            }
+            Purpose::Heartbeat
+            | Purpose::Statistics(_)
+            | Purpose::Data(_)
+            | Purpose::Health { .. }
+            | Purpose::Done(_)
+            | Purpose::Subscribers(_) => {}
+        }
+    }
+
+    /// Tells what the clients of some accounts do; nothing, if none is left.
+    fn tell_account_stats(
+        &mut self,
+        now: Time,
+        reply: &[u8],
+        selection: &Selection,
+        reports: &[AccountReport],
+        out: &mut Vec<Action>,
+    ) {
+        let accounts = Arc::clone(&self.accounts);
+        let is_meant = |id: &AccountId| {
+            selection.accounts.as_ref().is_none_or(|accounts| accounts.contains(id))
+        };
+        let stats: Vec<_> = accounts
+            .iter()
+            .map(|(id, _)| id)
+            .filter(is_meant)
+            .map(|id| report_of(reports, id))
+            .filter(|report| selection.unused || report.clients > 0)
+            .map(|report| AccountStats::new(&report, &accounts))
+            .collect();
+        if !stats.is_empty() {
+            let server_id = self.signer.facts.id.clone();
+            let data =
+                StatsOfAccounts { server_id: &server_id, now: time(now), account_statz: stats };
+            self.tell(now, reply, &data, out);
+        }
+    }
+
+    fn tell_accounts(
+        &mut self,
+        now: Time,
+        reply: &[u8],
+        accounts: Vec<&str>,
+        account_detail: Option<AccountDetail<'_>>,
+        out: &mut Vec<Action>,
+    ) {
+        let server_id = self.signer.facts.id.clone();
+        let all = Arc::clone(&self.accounts);
+        let data = AccountList {
+            server_id: &server_id,
+            now: time(now),
+            system_account: all.name(AccountId::SYSTEM),
+            accounts,
+            account_detail,
+        };
+        self.tell(now, reply, &data, out);
+    }
+
+    /// Answers a request.
+    fn tell(&mut self, now: Time, reply: &[u8], data: &impl Serialize, out: &mut Vec<Action>) {
+        let content = Content::Data { data };
+        publish(reply, json(&Envelope { server: self.signer.sign(now), content }), out);
+    }
+
+    fn refuse_account(&mut self, now: Time, reply: &[u8], name: &str, out: &mut Vec<Action>) {
+        self.refuse(now, reply, SENSELESS, format!("Account {name} does not exist"), out);
+    }
+
+    /// Answers a request that cannot be carried out.
+    fn refuse(
+        &mut self,
+        now: Time,
+        reply: &[u8],
+        code: u16,
+        description: String,
+        out: &mut Vec<Action>,
+    ) {
+        let error = Problem { code, description };
+        let content: Content<()> = if code == UNREADABLE {
+            Content::Unreadable { error }
+        } else {
+            Content::Refused { data: (), error }
+        };
+        publish(reply, json(&Envelope { server: self.signer.sign(now), content }), out);
+    }
+}
+
+/// What is reported of an account.
+fn report_of(reports: &[AccountReport], account: AccountId) -> AccountReport {
+    let none = AccountReport { account, ..AccountReport::default() };
+    reports.iter().find(|report| report.account == account).copied().unwrap_or(none)
+}
