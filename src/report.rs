@@ -90,6 +90,9 @@ pub struct ShardReport {
     pub latency: Vec<(Stage, Hist)>,
     /// Accounts that have, or had, clients, in the order of their numbers, if asked for.
     pub accounts: Vec<AccountReport>,
+    /// Statistics of the accounts' tables by their numbers, if accounts are asked for; what shards
+    /// tell each other is among the subscriptions.
+    pub account_sublists: Vec<SublistStats>,
 }
 
 /// What the clients of one account do, those that are gone included.

@@ -6,7 +6,7 @@ use crate::report::{
     SubscriptionReport,
 };
 use crate::session::Client;
-use crate::sublist::{Owner, Subscription};
+use crate::sublist::{self, Owner, Subscription};
 
 use super::Engine;
 
@@ -43,6 +43,11 @@ impl Engine {
             ),
             latency: if request.latency { self.latency.report() } else { Vec::new() },
             accounts: if request.accounts { self.accounts_report() } else { Vec::new() },
+            account_sublists: if request.accounts {
+                self.router.account_stats().map(|stats| sublist_stats(&stats)).collect()
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -53,16 +58,9 @@ impl Engine {
     }
 
     fn sublist_stats(&self) -> SublistStats {
-        let stats = self.router.sublist_stats();
         SublistStats {
             subscriptions: self.own_subscriptions() + self.routed_subscriptions(),
-            cache_entries: stats.num_cache,
-            inserts: stats.num_inserts,
-            removes: stats.num_removes,
-            matches: stats.num_matches,
-            cache_hits: stats.cache_hits,
-            fanout_max: stats.max_fanout,
-            fanout_total: stats.total_fanout,
+            ..sublist_stats(&self.router.sublist_stats())
         }
     }
 
@@ -77,6 +75,19 @@ impl Engine {
         let Owner::Client(index) = subscription.owner else { return None };
         let cid = self.clients.get(index as usize)?.as_ref()?.cid;
         Some(self.subscription_report(subscription, cid))
+    }
+}
+
+fn sublist_stats(stats: &sublist::SublistStats) -> SublistStats {
+    SublistStats {
+        subscriptions: stats.num_subscriptions,
+        cache_entries: stats.num_cache,
+        inserts: stats.num_inserts,
+        removes: stats.num_removes,
+        matches: stats.num_matches,
+        cache_hits: stats.cache_hits,
+        fanout_max: stats.max_fanout,
+        fanout_total: stats.total_fanout,
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn health(source: &impl Source, asked: &Asked) -> Health {
             status_code: Some(status),
             error: Some(error),
             errors: Vec::new(),
-        }
+        },
         Some(Problem { status, kind, error }) => {
             let errors = vec![HealthError { r#type: kind, error }];
             Health { status: "error", status_code: Some(status), error: None, errors }

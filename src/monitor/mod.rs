@@ -4,6 +4,7 @@
 //! [`ShardReport`]s through a [`Source`]; what does not change while the server runs is in
 //! [`ServerFacts`]. The monitor knows no shard, no mailbox, no ring and no clock.
 
+mod accountz;
 mod body;
 mod connz;
 mod format;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use ring::Time;
 
+use crate::account::Accounts;
 use crate::report::{ReportRequest, ServerFacts, ShardReport};
 
 pub use body::{Body, Refused};
@@ -44,6 +46,9 @@ pub trait Source: 'static {
 
     /// Why the server cannot serve clients; `None` when it can.
     fn unready(&self) -> Option<String>;
+
+    /// The accounts.
+    fn accounts(&self) -> Arc<Accounts>;
 
     /// The cluster, where the server is part of one.
     fn mesh(&self) -> Option<MeshView>;
