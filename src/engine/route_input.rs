@@ -199,6 +199,7 @@ impl Engine {
             (true, Some(_)) => interest.weight,
         };
         let before = self.router.set_interest(Owner::Route(index), want, now);
+        route.note_interest(before, now);
         self.announce_for_routes(want, now.cast_signed().wrapping_sub(before.cast_signed()));
         route.touched_shards = self.mail.others();
     }
