@@ -40,8 +40,13 @@ pub enum Letter {
     Interest(Interest),
     /// Messages for the receiver's clients.
     Parcel(Parcel),
-    /// Say when everything before this has been done; the token is the sender's.
-    Barrier(Token),
+    /// Say when everything before this has been done.
+    Barrier {
+        /// The sender's.
+        token: Token,
+        /// How often it was passed on, behind messages that were passed on.
+        hops: u8,
+    },
     /// Everything before that barrier has been done.
     BarrierDone(Token),
     /// All recipients of this publisher of the receiver's are slow here.

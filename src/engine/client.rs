@@ -247,7 +247,7 @@ impl Engine {
             return self.pong(index, client);
         }
         let token = self.links.token(index);
-        self.mail.post_all(concerned, || crate::mailbox::Letter::Barrier(token));
+        self.mail.post_all(concerned, || crate::mailbox::Letter::Barrier { token, hops: 0 });
         client.hold = Some(Box::new(Hold::Barrier(concerned)));
     }
 

@@ -37,7 +37,7 @@ impl Engine {
                         break;
                     }
                 }
-                Letter::Barrier(token) => self.mail.post(from, Letter::BarrierDone(token)),
+                Letter::Barrier { token, hops } => self.on_barrier(from, token, hops),
                 Letter::BarrierDone(token) => self.on_barrier_done(from, token),
                 Letter::Slow(token) => self.on_slow(from, token, true),
                 Letter::Moving(token) => self.on_slow(from, token, false),
@@ -169,7 +169,7 @@ impl Engine {
             while let Some(id) = self.router.exhausted.pop() {
                 self.end_exhausted(None, id);
             }
-            self.bounce_unserved(&posted);
+            self.bounce_unserved(from, &posted);
         }
         self.tell_reach(from, last);
         self.settle_overflowed();
@@ -199,7 +199,7 @@ impl Engine {
 
     /// Queue groups whose last member here has just left are served by another shard, if one has a
     /// member. It knows by then that this shard has none: the news went ahead of the message.
-    fn bounce_unserved(&mut self, posted: &Posted<'_>) {
+    fn bounce_unserved(&mut self, from: u16, posted: &Posted<'_>) {
         let Origin::Shard { groups, .. } = posted.message.origin else { return };
         if posted.sender.hops >= HOPS_MAX {
             return;
@@ -208,6 +208,7 @@ impl Engine {
             let served = self.router.served.iter().any(|name| **name == *group);
             if !served && let Some(shard) = self.router.other_shard(posted.message.subject, group) {
                 self.mail.pass_on(shard, posted, group);
+                self.relays.note((from, posted.sender.hops), shard);
             }
         }
     }
@@ -255,7 +256,7 @@ impl Engine {
         }
     }
 
-    fn on_barrier_done(&mut self, from: u16, token: Token) {
+    pub(super) fn on_client_barrier_done(&mut self, from: u16, token: Token) {
         if !self.links.is_live(token) {
             return;
         }

@@ -14,6 +14,7 @@ mod input;
 mod latency;
 mod letters;
 mod options;
+mod relay;
 mod report;
 mod timers;
 mod trace;
@@ -90,6 +91,8 @@ pub struct Engine {
     foreign: HashMap<(u16, InterestKey), u32, FixedState>,
     /// Publishers of other shards that were told that their recipients here are slow.
     told_slow: Vec<(u16, Token, Vec<Token>)>,
+    /// Barriers of other shards that wait for third ones.
+    relays: relay::Relays,
     closed: VecDeque<ConnectionReport>,
     counters: Counters,
     latency: Latencies,
@@ -144,6 +147,7 @@ impl Engine {
             announced: HashMap::with_hasher(hasher()),
             foreign: HashMap::with_hasher(hasher()),
             told_slow: Vec::new(),
+            relays: relay::Relays::default(),
             closed: VecDeque::new(),
             counters: Counters::default(),
             latency: Latencies::default(),

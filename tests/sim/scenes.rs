@@ -63,6 +63,14 @@ impl Scene {
         sub
     }
 
+    /// Turns one shard and no other, while time passes.
+    fn turn_only(&mut self, shard: usize, times: usize) {
+        for _ in 0..times {
+            self.server.sim.world().advance(Duration::from_millis(10));
+            self.server.sim.nodes().nth(shard).unwrap().0.turn(Duration::ZERO).unwrap();
+        }
+    }
+
     fn publish(&mut self, at: usize, subject: &str, len: usize) {
         self.clients[at].publish(&mut self.history, subject, None, None, len);
     }
@@ -249,6 +257,39 @@ fn a_queue_message_whose_member_has_just_left_goes_to_another_and_comes_to_nobod
             scene.server.end();
         }
     }
+}
+
+#[test]
+fn a_pong_covers_a_queue_message_that_was_passed_on_to_a_third_shard() {
+    let mut passed_on = 0;
+    for seed in 0..10 {
+        let world = SimOptions { seed, window: 4 << 20, ..wide() };
+        let mut scene = Scene::new(&Config { shards: 3, world, ..Config::default() }, 3);
+        let Scene { clients, history, .. } = &mut scene;
+        let leaver = clients[1].subscribe(history, "s", Some("q"), 0, None);
+        clients[1].subscribe(history, "bulk", None, 0, None);
+        let stayer = clients[2].subscribe(history, "s", Some("q"), 0, None);
+        (0..3).for_each(|at| scene.flush(at));
+        // So much comes first that the second shard cannot read it in one turn; meanwhile its member
+        // leaves. The third shard has no turn.
+        (0..15).for_each(|_| scene.publish(0, "bulk", 135_000));
+        scene.publish(0, "s", 16);
+        let Scene { clients, history, .. } = &mut scene;
+        clients[0].ping(history);
+        scene.turn_only(0, 20);
+        scene.history.end_sub(leaver);
+        scene.clients[1].peer.send(b"UNSUB 1\r\n");
+        scene.turn_only(1, 20);
+        scene.turn_only(0, 20);
+        let Scene { clients, history, .. } = &mut scene;
+        clients[0].read(history);
+        assert!(!clients[0].is_answered(), "seed {seed}: a PONG before the third shard's turn");
+        (0..3).for_each(|at| scene.flush(at));
+        assert_eq!((scene.got(leaver), scene.got(stayer)), (0, 1));
+        passed_on += scene.server.counters().mailbox_in_msgs - 16;
+        scene.server.end();
+    }
+    assert!(passed_on > 0, "no message was passed on");
 }
 
 #[test]
