@@ -112,9 +112,10 @@ impl Broker {
 
     fn announced_port(&self) -> u16 {
         let log = self.log();
-        let marker = "Listening for client connections on 127.0.0.1:";
+        let marker = "Listening for client connections on ";
         let (_, rest) = log.split_once(marker).expect("the log names the port");
-        rest.lines().next().unwrap().trim().parse().expect("a port")
+        let address = rest.lines().next().unwrap();
+        address.rsplit(':').next().unwrap().trim().parse().expect("a port")
     }
 
     /// Where clients connect.
