@@ -22,7 +22,7 @@ fn main() -> ExitCode {
             say(&mut std::io::stdout(), &stdout);
             code
         }
-        Invocation::Signal(request) => match signals::send(&request.to_string(), &program) {
+        Invocation::Signal(request) => match signals::send(&request, &program) {
             Ok(()) => 0,
             Err(text) => {
                 say(&mut std::io::stderr(), &format!("{program}: {text}\n"));

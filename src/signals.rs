@@ -9,6 +9,8 @@ use rustix::process::{Pid, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals};
 
+use crate::config::{ServerSignal, SignalRequest, SignalTarget};
+
 /// What a signal asks of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -81,53 +83,42 @@ impl Drop for SignalListener {
     }
 }
 
-/// Carries out `--signal argument`, where `argument` is `command[=pid]`: the pid is a number, the
-/// path of a pid file, or the beginning of a pid and `*`. Without a pid it is that of the one running
-/// process called `program`.
+/// Carries out `--signal`. Without a pid the one running process called `program` is meant.
 ///
 /// # Errors
 /// What to print after the program's name; the exit status is 1 then, otherwise 0.
-pub fn send(argument: &str, program: &str) -> Result<(), String> {
-    let parts: Vec<&str> = argument.split('=').collect();
-    let (command, target) = match parts.as_slice() {
-        [command] => (*command, ""),
-        [command, target] => (*command, *target),
-        [_, _, rest @ ..] => {
-            return Err(format!("invalid signal parameters: [{}]", rest.join(" ")));
-        }
-        [] => ("", ""),
-    };
-    let pids = resolve(target, program)?;
-    let signal = signal_of(command);
+pub fn send(request: &SignalRequest, program: &str) -> Result<(), String> {
+    let (word, signal) = (request.signal.word(), number_of(request.signal));
     let mut failures = String::new();
-    for pid in pids {
-        let signal = signal.ok_or_else(|| format!("unknown signal \"{command}\""))?;
+    for pid in resolve(&request.target, program)? {
         if let Err(error) = kill_process(pid, signal) {
             let number = pid.as_raw_nonzero();
-            failures.push_str(&format!("\nsignal \"{command}\" {number}: {}", errno_text(error)));
+            failures.push_str(&format!("\nsignal \"{word}\" {number}: {}", errno_text(error)));
         }
     }
     if failures.is_empty() { Ok(()) } else { Err(failures) }
 }
 
-/// The processes that are meant by what stands after the `=`.
-fn resolve(target: &str, program: &str) -> Result<Vec<Pid>, String> {
-    let (start, several) = match target.strip_suffix('*') {
-        Some(start) => (start, true),
-        None => (target, false),
-    };
-    // A pid file's content takes the place of its path.
-    let text = fs::read_to_string(start).unwrap_or_else(|_| start.to_owned());
-    let pid = if text.is_empty() { None } else { Some(parse_pid(&text)?) };
-    match pid {
-        Some(pid) if !several => return Ok(vec![pid]),
-        Some(_) | None => {}
-    }
-    let running = running(program);
-    match running.as_slice() {
-        [] if pid.is_none() => Err(format!("no {program} processes running")),
-        [_, _, ..] if !several => Err(ambiguous(program, &running)),
-        _ => Ok(running.into_iter().filter(|pid| starts_with(*pid, &text)).collect()),
+/// The processes that are meant.
+fn resolve(target: &SignalTarget, program: &str) -> Result<Vec<Pid>, String> {
+    let nobody = || format!("no {program} processes running");
+    match target {
+        SignalTarget::Process(pid) => {
+            let found = i32::try_from(*pid).ok().and_then(Pid::from_raw);
+            Ok(vec![found.ok_or_else(|| format!("invalid pid: {pid}"))?])
+        }
+        SignalTarget::Only => match running(program).as_slice() {
+            [] => Err(nobody()),
+            [one] => Ok(vec![*one]),
+            several => Err(ambiguous(program, several)),
+        },
+        SignalTarget::Prefix(digits) => {
+            let running = running(program);
+            if running.is_empty() && digits.is_empty() {
+                return Err(nobody());
+            }
+            Ok(running.into_iter().filter(|pid| starts_with(*pid, digits)).collect())
+        }
     }
 }
 
@@ -141,13 +132,6 @@ fn ambiguous(program: &str, pids: &[Pid]) -> String {
         text.push_str(&format!("\n{}", pid.as_raw_nonzero()));
     }
     text
-}
-
-/// Zero and negative numbers would mean whole groups of processes, or all of them, so they are no
-/// pids here.
-fn parse_pid(text: &str) -> Result<Pid, String> {
-    let number = text.parse::<i32>().ok().filter(|number| *number > 0);
-    number.and_then(Pid::from_raw).ok_or_else(|| format!("invalid pid: {text}"))
 }
 
 /// The running processes whose name is `program`, without this one.
@@ -175,15 +159,14 @@ fn is_called(pid: i32, program: &str) -> bool {
     name == kept && !tail.starts_with(['Z', 'X'])
 }
 
-fn signal_of(command: &str) -> Option<rustix::process::Signal> {
-    match command {
-        "stop" => Some(rustix::process::Signal::KILL),
-        "quit" => Some(rustix::process::Signal::INT),
-        "term" => Some(rustix::process::Signal::TERM),
-        "reload" => Some(rustix::process::Signal::HUP),
-        "reopen" => Some(rustix::process::Signal::USR1),
-        "ldm" => Some(rustix::process::Signal::USR2),
-        _ => None,
+fn number_of(signal: ServerSignal) -> rustix::process::Signal {
+    match signal {
+        ServerSignal::Stop => rustix::process::Signal::KILL,
+        ServerSignal::Quit => rustix::process::Signal::INT,
+        ServerSignal::Term => rustix::process::Signal::TERM,
+        ServerSignal::Reload => rustix::process::Signal::HUP,
+        ServerSignal::Reopen => rustix::process::Signal::USR1,
+        ServerSignal::LameDuck => rustix::process::Signal::USR2,
     }
 }
 
@@ -204,34 +187,24 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
+    fn ask(signal: ServerSignal, target: SignalTarget, program: &str) -> Result<(), String> {
+        send(&SignalRequest { signal, target }, program)
+    }
+
     #[track_caller]
-    fn check_refused(argument: &str, expected: &str) {
-        assert_eq!(send(argument, "no-such-name"), Err(expected.to_owned()), "{argument:?}");
+    fn check_refused(target: SignalTarget, expected: &str) {
+        let said = ask(ServerSignal::Reload, target.clone(), "no-such-name");
+        assert_eq!(said, Err(expected.to_owned()), "{target:?}");
     }
 
     #[test]
     fn what_cannot_be_signalled_is_named() {
-        check_refused("reload", "no no-such-name processes running");
-        check_refused("=", "no no-such-name processes running");
-        check_refused("reload=*", "no no-such-name processes running");
-        check_refused("reload=abc", "invalid pid: abc");
-        check_refused("reload=abc*", "invalid pid: abc");
-        check_refused("reload=/no/such/file", "invalid pid: /no/such/file");
-        check_refused("reload=x=y", "invalid signal parameters: [y]");
-        check_refused("reload=999999999", "\nsignal \"reload\" 999999999: no such process");
-        check_refused("foo=999999999", "unknown signal \"foo\"");
-        check_refused("=999999999", "unknown signal \"\"");
-        assert_eq!(send("reload=99999*", "no-such-name"), Ok(()), "no pid begins like that");
-    }
-
-    #[test]
-    fn a_group_of_processes_is_never_meant() {
-        for group in ["0", "-1", "-5", "0*"] {
-            check_refused(
-                &format!("reload={group}"),
-                &format!("invalid pid: {}", group.trim_end_matches('*')),
-            );
-        }
+        check_refused(SignalTarget::Only, "no no-such-name processes running");
+        check_refused(SignalTarget::Prefix(String::new()), "no no-such-name processes running");
+        let gone = "\nsignal \"reload\" 999999999: no such process";
+        check_refused(SignalTarget::Process(999_999_999), gone);
+        let nobody = SignalTarget::Prefix("99999".into());
+        assert_eq!(ask(ServerSignal::Reload, nobody, "no-such-name"), Ok(()), "no pid begins so");
     }
 
     /// A process that ends with its signal.
@@ -246,31 +219,27 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_found_by_number_pid_file_beginning_and_name() {
+    fn a_process_is_found_by_number_beginning_and_name() {
         let directory = tempfile::tempdir().unwrap();
         // Longer than the kernel keeps, and of this process alone.
         let name = &format!("{}-sleeps-longer", std::process::id());
-        let check = |argument: &dyn Fn(u32) -> String| {
+        let check = |target: &dyn Fn(u32) -> SignalTarget| {
             let child = sleeper(&directory, name);
-            assert_eq!(send(&argument(child.id()), name), Ok(()));
+            assert_eq!(ask(ServerSignal::Term, target(child.id()), name), Ok(()));
             assert_eq!(ended_by(child), Some(SIGTERM));
         };
-        check(&|pid| format!("term={pid}"));
-        check(&|_| "term".into());
-        check(&|_| "term=*".into());
-        check(&|pid| format!("term={pid}*"));
-        let pid_file = directory.path().join("pid");
-        check(&|pid| {
-            fs::write(&pid_file, pid.to_string()).unwrap();
-            format!("term={}", pid_file.display())
-        });
+        check(&SignalTarget::Process);
+        check(&|_| SignalTarget::Only);
+        check(&|_| SignalTarget::Prefix(String::new()));
+        check(&|pid| SignalTarget::Prefix(pid.to_string()));
         let (one, two) = (sleeper(&directory, name), sleeper(&directory, name));
         let mut pids = [one.id(), two.id()];
         pids.sort_unstable();
         let [first, second] = pids;
         let expected = format!("multiple {name} processes running:\n{first}\n{second}");
-        assert_eq!(send("term", name), Err(expected));
-        assert_eq!(send("stop=*", name), Ok(()));
+        assert_eq!(ask(ServerSignal::Term, SignalTarget::Only, name), Err(expected));
+        let all = SignalTarget::Prefix(String::new());
+        assert_eq!(ask(ServerSignal::Stop, all, name), Ok(()));
         assert_eq!((ended_by(one), ended_by(two)), (Some(9), Some(9)));
     }
 

@@ -11,29 +11,11 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use support::{Broker, Kind, nats_cli, python, root};
+use support::{Broker, Kind, nats_cli, on_each_kind, python, root};
 
-#[test]
-fn nats_py_works_with_the_real_server() {
-    nats_py(Kind::Real);
-}
+on_each_kind! { nats_py_works the_nats_command_works }
 
-#[test]
-fn nats_py_works_with_one_shard() {
-    nats_py(Kind::Ours { shards: 1 });
-}
-
-#[test]
-fn nats_py_works_with_two_shards() {
-    nats_py(Kind::Ours { shards: 2 });
-}
-
-#[test]
-fn nats_py_works_with_four_shards() {
-    nats_py(Kind::Ours { shards: 4 });
-}
-
-fn nats_py(kind: Kind) {
+fn nats_py_works(kind: Kind) {
     let mut broker = vec![kind.binary().to_str().unwrap().to_owned()];
     if let Kind::Ours { shards } = kind {
         broker.extend(["--shards".to_owned(), shards.to_string()]);
@@ -51,27 +33,7 @@ fn nats_py(kind: Kind) {
     assert!(!report.contains("Ran 0 tests"), "{kind}: no Python test was found\n{report}");
 }
 
-#[test]
-fn the_nats_command_works_with_the_real_server() {
-    nats_command(Kind::Real);
-}
-
-#[test]
-fn the_nats_command_works_with_one_shard() {
-    nats_command(Kind::Ours { shards: 1 });
-}
-
-#[test]
-fn the_nats_command_works_with_two_shards() {
-    nats_command(Kind::Ours { shards: 2 });
-}
-
-#[test]
-fn the_nats_command_works_with_four_shards() {
-    nats_command(Kind::Ours { shards: 4 });
-}
-
-fn nats_command(kind: Kind) {
+fn the_nats_command_works(kind: Kind) {
     let Some(program) = nats_cli() else {
         // Straight to the stream, for the test harness keeps what is printed.
         let mut stderr = std::io::stderr();

@@ -15,33 +15,15 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use support::{Kind, root};
+use support::{Kind, on_each_kind, root};
 use transcript::{Chunks, Transcript};
 
-#[test]
-fn the_real_server_passes_every_transcript() {
-    play_all(Kind::Real);
-}
-
-#[test]
-fn ringmesh_passes_every_transcript_with_one_shard() {
-    play_all(Kind::Ours { shards: 1 });
-}
-
-#[test]
-fn ringmesh_passes_every_transcript_with_two_shards() {
-    play_all(Kind::Ours { shards: 2 });
-}
-
-#[test]
-fn ringmesh_passes_every_transcript_with_four_shards() {
-    play_all(Kind::Ours { shards: 4 });
-}
+on_each_kind! { every_transcript_passes }
 
 /// Most of the time goes into waiting for timers and processes, so more threads than cores help.
 const PLAYERS: usize = 8;
 
-fn play_all(kind: Kind) {
+fn every_transcript_passes(kind: Kind) {
     let transcripts: Vec<_> = files().iter().map(|path| Transcript::load(path)).collect();
     let jobs: Vec<(&Transcript, Chunks)> = transcripts
         .iter()

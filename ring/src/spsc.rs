@@ -50,22 +50,10 @@ impl<T> Producer<T> {
         // producer's, and `&mut self` of the only producer keeps others away.
         unsafe { slot.write(item) };
         self.tail = self.tail.wrapping_add(1);
-        // Release pairs with the acquire load in `Consumer::is_empty`: the item is written before
+        // Release pairs with the acquire load in `Consumer::find_empty`: the item is written before
         // it can be seen.
         self.shared.tail.0.store(self.tail, Ordering::Release);
         Ok(())
-    }
-
-    /// How many items wait; the consumer may have taken some of them by now.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.shared.len()
-    }
-
-    /// Whether nothing waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// How many items fit in all.
@@ -117,18 +105,6 @@ impl<T> Consumer<T> {
         Some(item)
     }
 
-    /// How many items wait; the producer may have added some by now.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.shared.len()
-    }
-
-    /// Whether nothing waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Whether the producer is gone, so that nothing more comes than what waits.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
@@ -147,13 +123,13 @@ impl<T> Consumer<T> {
 
 impl<T> fmt::Debug for Producer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Producer({} of {})", self.len(), self.capacity())
+        write!(f, "Producer({})", self.shared)
     }
 }
 
 impl<T> fmt::Debug for Consumer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Consumer({} of {})", self.len(), self.shared.slots.len())
+        write!(f, "Consumer({})", self.shared)
     }
 }
 
@@ -187,6 +163,13 @@ impl<T> Shared<T> {
         let head = self.head.0.load(Ordering::Acquire);
         let tail = self.tail.0.load(Ordering::Relaxed);
         tail.wrapping_sub(head).min(self.slots.len())
+    }
+}
+
+/// How many items wait, of how many that fit.
+impl<T> fmt::Display for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.len(), self.slots.len())
     }
 }
 
@@ -256,7 +239,7 @@ mod tests {
             for item in 0..3 {
                 assert_eq!(producer.push(round * 3 + item), Ok(()));
             }
-            assert_eq!(producer.len(), 3);
+            assert_eq!(format!("{producer:?}"), "Producer(3 of 4)");
             for item in 0..3 {
                 assert_eq!(consumer.pop(), Some(round * 3 + item));
             }
@@ -272,7 +255,7 @@ mod tests {
         assert_eq!(producer.push("c"), Err("c"));
         assert_eq!(consumer.pop(), Some("a"));
         assert_eq!(producer.push("c"), Ok(()));
-        assert_eq!(consumer.len(), 2);
+        assert_eq!(format!("{consumer:?}"), "Consumer(2 of 2)");
     }
 
     #[track_caller]

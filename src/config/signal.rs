@@ -64,17 +64,6 @@ pub struct SignalRequest {
     pub target: SignalTarget,
 }
 
-impl std::fmt::Display for SignalRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let word = self.signal.word();
-        match &self.target {
-            SignalTarget::Only => f.write_str(word),
-            SignalTarget::Process(pid) => write!(f, "{word}={pid}"),
-            SignalTarget::Prefix(digits) => write!(f, "{word}={digits}*"),
-        }
-    }
-}
-
 impl SignalRequest {
     /// Reads `cmd[=pid]`, where the pid may be the path of a file that holds it.
     pub(super) fn parse(text: &str) -> Result<Self, String> {

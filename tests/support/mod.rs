@@ -80,6 +80,38 @@ impl fmt::Display for Kind {
     }
 }
 
+/// Makes a function of a [`Kind`] a test of each kind.
+#[allow(unused_macros, reason = "not every test binary runs on each kind")]
+macro_rules! on_each_kind {
+    ($($test:ident)*) => {$(
+        mod $test {
+            use super::support::Kind;
+
+            #[test]
+            fn with_the_real_server() {
+                super::$test(Kind::Real);
+            }
+
+            #[test]
+            fn with_one_shard() {
+                super::$test(Kind::Ours { shards: 1 });
+            }
+
+            #[test]
+            fn with_two_shards() {
+                super::$test(Kind::Ours { shards: 2 });
+            }
+
+            #[test]
+            fn with_four_shards() {
+                super::$test(Kind::Ours { shards: 4 });
+            }
+        }
+    )*};
+}
+#[allow(unused_imports, reason = "not every test binary runs on each kind")]
+pub(crate) use on_each_kind;
+
 /// A running broker on a free loopback port; killed when dropped.
 pub(crate) struct Broker {
     child: Child,
