@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::close::{CloseReason, ErrorText};
 use crate::ids::AccountId;
-use crate::mailbox::{Letter, Reach};
+use crate::mailbox::Letter;
 use crate::proto::encode;
 use crate::proto::route::{self, Interest, RouteError, RouteOp, Routed, Step};
 use crate::router::run::Lead;
@@ -139,7 +139,7 @@ impl Engine {
             return route.touched_shards = concerned;
         }
         let token = self.links.token(index);
-        self.mail.post_all(concerned, || Letter::Barrier(token, Reach::Shard));
+        self.mail.post_all(concerned, || Letter::Barrier { token, hops: 0 });
         route.pongs.push_back(concerned);
     }
 
