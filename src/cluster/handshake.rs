@@ -281,7 +281,7 @@ impl Mesh {
                 Ok(())
             }
             NameVerdict::Reject => {
-                tracing::error!("{}", mismatch(&info.cluster, &self.cluster.name));
+                tracing::error!("{}", mismatch(&self.cluster.name, &info.cluster));
                 Err(Refusal::silent(CloseReason::ClusterNameConflict))
             }
         }

@@ -52,7 +52,7 @@ pub use internal::{InternalOrder, Scope};
 use latency::Latencies;
 pub use news::{ClientChange, ClientNews};
 pub use options::{ClientLimits, ClientOrder, Control, EngineOptions, Errand, RouteOptions, RouteTls, Shared};
-use routes::Dial;
+use routes::{Dial, Hearer};
 pub use routes::{RouteEvent, RouteOrder};
 use timers::Timer;
 pub use trace::TraceOptions;
@@ -115,7 +115,7 @@ pub struct Engine {
     /// Sessions of other servers, by their links' slots.
     routes: HashMap<u32, Box<Route>, FixedState>,
     /// Those that are registered.
-    registered: Vec<u32>,
+    registered: Vec<Hearer>,
     /// Dials that are under way.
     dials: slab::Slab<Dial>,
     /// What clients want here, and on other shards: as other shards and other servers know it.

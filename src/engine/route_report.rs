@@ -10,12 +10,12 @@ use super::Engine;
 impl Engine {
     /// All registered routes.
     pub(super) fn route_reports(&self) -> Vec<RouteReport> {
-        self.registered.iter().filter_map(|index| self.route_report(*index)).collect()
+        self.registered.iter().filter_map(|hearer| self.route_report(hearer.index)).collect()
     }
 
     /// How much other servers want over the routes.
     pub(super) fn routed_subscriptions(&self) -> u64 {
-        let routes = self.registered.iter().filter_map(|index| self.routes.get(index));
+        let routes = self.registered.iter().filter_map(|hearer| self.routes.get(&hearer.index));
         routes.map(|route| u64::from(route.subscriptions)).sum()
     }
 

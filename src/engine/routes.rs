@@ -1,6 +1,7 @@
 //! Connections to other servers: how they begin, what the control plane makes of them, how they end.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -157,6 +158,14 @@ pub(super) struct Dial {
     tls_name: Option<String>,
     /// It took too long: the control plane has been told that it failed.
     given_up: bool,
+}
+
+/// A registered route, as far as it hears of interest. It stands apart from its session, which is
+/// not in its place while its own bytes change what is wanted.
+pub(super) struct Hearer {
+    pub(super) index: u32,
+    /// By account, whether it hears of that.
+    carried: Arc<[bool]>,
 }
 
 /// Tokens from here on are dials; no link has such a slot.
@@ -355,7 +364,8 @@ impl Engine {
         }
         self.tell_everything(index, &route);
         self.routes.insert(index, route);
-        self.registered.push(index);
+        let carried = Arc::clone(&self.routes[&index].carried);
+        self.registered.push(Hearer { index, carried });
         self.resume_route(index);
     }
 
@@ -377,12 +387,14 @@ impl Engine {
 
     /// Accounts may have been added, or others have connections of their own now.
     pub(super) fn reassign_accounts(&mut self) {
-        let options = std::sync::Arc::clone(&self.options);
+        let options = Arc::clone(&self.options);
         let RouteOptions { pool_size, dedicated, .. } = &options.routes;
-        for index in self.registered.clone() {
+        for at in 0..self.registered.len() {
+            let index = self.registered[at].index;
             let Some(mut route) = self.routes.remove(&index) else { continue };
-            let before = std::mem::take(&mut route.carried);
+            let before = Arc::clone(&route.carried);
             route.assign_accounts(&options.accounts, *pool_size, dedicated);
+            self.registered[at].carried = Arc::clone(&route.carried);
             self.tell_reassigned(index, &route, &before);
             self.routes.insert(index, route);
         }
@@ -415,11 +427,11 @@ impl Engine {
         if !self.options.routes.import.permits(want.subject) {
             return;
         }
-        for index in &self.registered {
-            if !self.routes.get(index).is_some_and(|route| route.carries(want.account)) {
+        for hearer in &self.registered {
+            if !hearer.carried.get(want.account.index()).is_some_and(|carried| *carried) {
                 continue;
             }
-            let Some((link, pool)) = self.links.writer(*index) else { continue };
+            let Some((link, pool)) = self.links.writer(hearer.index) else { continue };
             let name = self.options.accounts.name(want.account).as_bytes();
             let account = link.names_accounts.then_some(name);
             let room = interest_len_max(account, want.subject, want.queue);
@@ -471,7 +483,7 @@ impl Engine {
     /// Takes a route's session and what its server wants out.
     pub(super) fn withdraw_route(&mut self, index: u32) {
         let Some(route) = self.routes.remove(&index) else { return };
-        self.registered.retain(|other| *other != index);
+        self.registered.retain(|hearer| hearer.index != index);
         let mut forgotten = Vec::new();
         self.router.forget(Owner::Route(index), |subscription| forgotten.push(subscription));
         if self.mail.others() != 0 {

@@ -13,6 +13,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ring::{Time, Token};
@@ -121,7 +122,7 @@ pub struct Route {
     /// What the connection became.
     pub registration: Option<Box<Registration>>,
     /// By account, whether the connection carries its interest.
-    pub carried: Vec<bool>,
+    pub carried: Arc<[bool]>,
     /// The account of a connection whose lines name none.
     pub account: Option<AccountId>,
     /// PINGs without an answer so far, the oldest first.
@@ -160,7 +161,7 @@ impl Route {
             input: Input::default(),
             line: None,
             registration: None,
-            carried: Vec::new(),
+            carried: Arc::from([]),
             account: None,
             pings: VecDeque::new(),
             touched_shards: 0,
