@@ -43,23 +43,22 @@ pub enum Letter {
     Interest(Side, Interest),
     /// Messages for the receiver's clients.
     Parcel(Parcel),
-    /// Say when everything before this has been done; the token is the sender's.
-    Barrier(Token, Reach),
+    /// Say when everything before this has been done.
+    Barrier {
+        /// The sender's.
+        token: Token,
+        /// How often it was passed on, behind messages that were passed on.
+        hops: u8,
+    },
+    /// Say when the servers behind the receiver's routes have done everything before this; the token
+    /// is the sender's.
+    RoutesBarrier(Token),
     /// Everything before that barrier has been done.
     BarrierDone(Token),
     /// All recipients of this publisher of the receiver's are slow here.
     Slow(Token),
     /// One of them is not slow any more.
     Moving(Token),
-}
-
-/// How far a barrier reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// To the receiver.
-    Shard,
-    /// To the servers behind the receiver's routes.
-    Routes,
 }
 
 /// A listener of the server.

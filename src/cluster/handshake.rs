@@ -225,10 +225,7 @@ impl Mesh {
                 self.adopt_name(&connect.cluster, &connect.name, turn);
             }
             NameVerdict::Reject => {
-                let text = format!(
-                    "Rejecting connection, cluster name \"{}\" does not match \"{}\"",
-                    connect.cluster, self.cluster.name
-                );
+                let text = mismatch(&connect.cluster, &self.cluster.name);
                 return Err(Refusal::with(CloseReason::ClusterNameConflict, text));
             }
         }
@@ -283,7 +280,10 @@ impl Mesh {
                 self.adopt_name(&info.cluster, &info.server_id, turn);
                 Ok(())
             }
-            NameVerdict::Reject => Err(Refusal::silent(CloseReason::ClusterNameConflict)),
+            NameVerdict::Reject => {
+                tracing::error!("{}", mismatch(&info.cluster, &self.cluster.name));
+                Err(Refusal::silent(CloseReason::ClusterNameConflict))
+            }
         }
     }
 
@@ -375,7 +375,9 @@ impl Mesh {
         if let Some(error) = &refusal.error
             && let Some(conn) = self.conns.get(&id)
         {
-            tracing::error!("{} - rid:{} - {error}", conn.peer, conn.rid);
+            let is_login = refusal.reason == CloseReason::AuthenticationFailure;
+            let text = if is_login { "authentication error" } else { error };
+            tracing::error!("{} - rid:{} - {text}", conn.peer, conn.rid);
         }
         self.end(id, refusal.reason, refusal.error, Gone::Refused, turn);
     }
@@ -385,6 +387,11 @@ impl super::mesh::ClusterName {
     pub(super) fn claim(&self) -> NameClaim<'_> {
         NameClaim { name: &self.name, is_dynamic: self.is_dynamic }
     }
+}
+
+/// Two servers belong to clusters of different names.
+fn mismatch(theirs: &str, own: &str) -> String {
+    format!("Rejecting connection, cluster name \"{theirs}\" does not match \"{own}\"")
 }
 
 /// Whether the peer may come in: at once, or after the work that is returned.

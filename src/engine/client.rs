@@ -6,7 +6,7 @@ use crate::auth::{Credentials, Identity, Verdict};
 use crate::close::{CloseReason, ErrorText};
 use crate::ids::AccountId;
 use crate::limits;
-use crate::mailbox::{Letter, Reach};
+use crate::mailbox::Letter;
 use crate::outbound::Link;
 use crate::proto::client::{ClientOp, ParseError, Publish, payload_end};
 use crate::proto::connect::Connect;
@@ -254,12 +254,12 @@ impl Engine {
         if std::mem::take(&mut client.touched_cluster) {
             // Its own routes are one more shard to wait for.
             concerned = self.mail.others() | 1 << self.mail.shard;
-            self.mail.post_all(self.mail.others(), || Letter::Barrier(token, Reach::Routes));
+            self.mail.post_all(self.mail.others(), || Letter::RoutesBarrier(token));
             self.ask_routes(Asker { shard: self.mail.shard, token });
         } else if concerned == 0 {
             return self.pong(index, client);
         } else {
-            self.mail.post_all(concerned, || Letter::Barrier(token, Reach::Shard));
+            self.mail.post_all(concerned, || Letter::Barrier { token, hops: 0 });
         }
         client.hold = Some(Box::new(Hold::Barrier(concerned)));
     }

@@ -11,6 +11,7 @@ use crate::router::{Interest, Message, Origin, Part, Place, Want, is_news, names
 use crate::session::Hold;
 use crate::sublist::Owner;
 
+use super::barrier::Asker;
 use super::{Control, Engine};
 
 /// Letters that are read in one turn.
@@ -40,7 +41,8 @@ impl Engine {
                         break;
                     }
                 }
-                Letter::Barrier(token, reach) => self.on_barrier(from, token, reach),
+                Letter::Barrier { token, hops } => self.on_barrier(from, token, hops),
+                Letter::RoutesBarrier(token) => self.ask_routes(Asker { shard: from, token }),
                 Letter::BarrierDone(token) => self.on_barrier_done(from, token),
                 Letter::Slow(token) => self.on_slow(from, token, true),
                 Letter::Moving(token) => self.on_slow(from, token, false),
@@ -224,7 +226,7 @@ impl Engine {
             match self.router.bounce(&mut self.links, &posted.message, group) {
                 Some(Place::Shard(shard)) => {
                     self.mail.pass_on(shard, posted, group);
-                    self.relays.note(from, shard);
+                    self.relays.note((from, posted.sender.hops), shard);
                 }
                 Some(Place::ShardRoutes(_) | Place::Route(_)) | None => {}
             }

@@ -317,8 +317,8 @@ impl Engine {
         self.settle_overflowed();
         self.release_held();
         self.rearm_starved();
-        self.ping_for_barriers();
         self.tell_news();
+        self.ping_for_barriers();
         self.flush(clock);
         self.letters_waiting |= self.mail.flush();
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::close::{CloseReason, ErrorText};
 use crate::ids::AccountId;
-use crate::mailbox::{Letter, Reach};
+use crate::mailbox::Letter;
 use crate::proto::encode;
 use crate::proto::route::{self, Interest, RouteError, RouteOp, Routed, Step};
 use crate::router::run::Lead;
@@ -47,11 +47,13 @@ impl Engine {
             let progress = match transport.open(&mut self.links.pool.scratch, wire, &mut plain) {
                 Ok(progress) => progress,
                 Err(error) => {
+                    let (peer, rid) = (route.peer, route.rid);
                     let tls = matches!(error, TransportError::Tls(_));
-                    tracing::error!("{} - rid:{} - {error}", route.peer, route.rid);
-                    let reason = if tls && transport.is_handshaking() {
+                    let reason = if tls && route.phase != RoutePhase::Registered {
+                        tracing::error!("{peer} - rid:{rid} - TLS route handshake error: {error}");
                         CloseReason::TlsHandshakeFailure
                     } else {
+                        tracing::error!("{peer} - rid:{rid} - {error}");
                         CloseReason::ReadError
                     };
                     break Err(End { reason, error: None });
@@ -107,7 +109,8 @@ impl Engine {
                 self.notify(Notice::Route(RouteEvent::Connect { conn, json }));
             }
             RouteOp::Info(json) => {
-                route.waits = true;
+                // What a registered server tells later needs no answer before it may go on.
+                route.waits = route.phase != RoutePhase::Registered;
                 let (conn, json) = (self.conn(index), json.to_vec());
                 self.notify(Notice::Route(RouteEvent::Info { conn, json }));
             }
@@ -136,7 +139,7 @@ impl Engine {
             return route.touched_shards = concerned;
         }
         let token = self.links.token(index);
-        self.mail.post_all(concerned, || Letter::Barrier(token, Reach::Shard));
+        self.mail.post_all(concerned, || Letter::Barrier { token, hops: 0 });
         route.pongs.push_back(concerned);
     }
 

@@ -69,7 +69,6 @@ impl Cluster {
         let mesh = Mesh::new(mesh_options(options, cluster, identity), now.nanos(), now);
         let name = mesh.cluster_name().to_owned();
         let dynamic = cluster.name.is_none();
-        tracing::info!("Cluster name is {name}");
         if dynamic {
             tracing::warn!("Cluster name was dynamically generated, consider setting one");
         }
@@ -124,9 +123,18 @@ impl Cluster {
     /// Something happened, or it is time.
     pub(super) fn handle(&self, now: Time, event: Option<Event>) -> Vec<Outcome> {
         let mut actions = Vec::new();
+        let told = match &event {
+            Some(Event::Info { conn, .. }) => Some(*conn),
+            Some(_) | None => None,
+        };
         match event {
             Some(event) => self.mesh.borrow_mut().handle(now, event, &mut actions),
             None => self.mesh.borrow_mut().expire(now, &mut actions),
+        }
+        // Every INFO holds its connection, also one that needs no answer: so a flood of them waits.
+        let answered = |conn: ConnId| actions.iter().any(|action| goes_on(action, conn));
+        if let Some(conn) = told.filter(|conn| !answered(*conn)) {
+            actions.push(Action::Continue { conn });
         }
         actions.into_iter().filter_map(|action| self.carry_out(action)).collect()
     }
@@ -205,6 +213,27 @@ impl Cluster {
             // The server may have ended meanwhile.
             let _ = answers.send(Event::Resolved { lookup, addresses });
         });
+    }
+}
+
+/// Whether an action lets a connection go on, or ends it.
+fn goes_on(action: &Action, held: ConnId) -> bool {
+    match action {
+        Action::Register { conn, .. } | Action::Continue { conn } | Action::Close { conn, .. } => {
+            *conn == held
+        }
+        Action::Resolve { .. }
+        | Action::Dial { .. }
+        | Action::CheckPassword { .. }
+        | Action::Send { .. }
+        | Action::Compress { .. }
+        | Action::Ping { .. }
+        | Action::ForgetAccount { .. }
+        | Action::PeerRules { .. }
+        | Action::ClientUrls(_)
+        | Action::ClusterName(_)
+        | Action::RemoteJoined { .. }
+        | Action::RemoteLeft { .. } => false,
     }
 }
 

@@ -224,11 +224,16 @@ impl Uring {
 
     /// Submits, lets the kernel work, and collects; without waiting.
     fn exchange(&mut self, done: &mut Vec<Completion>) -> io::Result<()> {
-        self.submit_all(done)?;
-        while self.queues.wants_enter() && done.len() < TURN_COMPLETIONS {
+        loop {
+            let before = done.len();
             self.submit_all(done)?;
+            // The flag alone is no reason to go on: when another thread announces work in the moment in
+            // which it is run, the flag stands afterwards, and would until other work comes.
+            let is_fruitful = done.len() > before && done.len() < TURN_COMPLETIONS;
+            if !is_fruitful || !self.queues.wants_enter() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Submits everything that is queued, and concludes the sends among it: not before all entries are
