@@ -151,13 +151,7 @@ impl Events {
     }
 
     /// A request that is about this server, unless it filters it out.
-    fn on_request(
-        &mut self,
-        now: Time,
-        topic: Topic,
-        message: &Delivered,
-        out: &mut Vec<Action>,
-    ) {
+    fn on_request(&mut self, now: Time, topic: Topic, message: &Delivered, out: &mut Vec<Action>) {
         let Some(reply) = message.reply.as_deref() else { return };
         let facts = &self.signer.facts;
         if topic == Topic::Identity {
