@@ -14,6 +14,10 @@ use crate::hist::Hist;
 use crate::ids::AccountId;
 use crate::stats::Counters;
 
+mod route;
+
+pub use route::{RouteReport, Sealing, WireCounts};
+
 /// What the monitor asks of every shard. Counters, gauges and sublist statistics always come; the
 /// lists only when asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +28,10 @@ pub struct ReportRequest {
     pub closed: Option<Slots>,
     /// Reports of the subscriptions in these slots.
     pub subscriptions: Option<Slots>,
+    /// Reports of the routes, of which there are few.
+    pub routes: bool,
+    /// Reports of what other servers want over routes, as far as it is in these slots.
+    pub route_subscriptions: Option<Slots>,
     /// The latency histograms (4 KiB each).
     pub latency: bool,
     /// What the clients of each account do; this walks all connections.
@@ -54,6 +62,8 @@ pub struct ShardReport {
     pub leafs_open: u64,
     /// Subscriptions of the shard's own connections.
     pub subscriptions_open: u64,
+    /// What other servers want over the shard's routes.
+    pub subscriptions_routed: u64,
     /// Bytes queued for all its connections.
     pub pending_bytes: u64,
     /// Publishers held right now.
@@ -72,10 +82,17 @@ pub struct ShardReport {
     pub subscription_slots: u32,
     /// The reports that [`ReportRequest::subscriptions`] asked for.
     pub subscriptions: Vec<SubscriptionReport>,
+    /// The routes, if asked for.
+    pub routes: Vec<RouteReport>,
+    /// The reports that [`ReportRequest::route_subscriptions`] asked for.
+    pub route_subscriptions: Vec<SubscriptionReport>,
     /// Latencies by stage, if asked for.
     pub latency: Vec<(Stage, Hist)>,
     /// Accounts that have, or had, clients, in the order of their numbers, if asked for.
     pub accounts: Vec<AccountReport>,
+    /// Statistics of the accounts' tables by their numbers, if accounts are asked for; what shards
+    /// tell each other is among the subscriptions.
+    pub account_sublists: Vec<SublistStats>,
 }
 
 /// What the clients of one account do, those that are gone included.
@@ -246,6 +263,8 @@ pub struct ServerFacts {
     pub max_payload: i64,
     /// The most bytes queued for one client.
     pub max_pending: i64,
+    /// How the server is part of a cluster, if it is.
+    pub cluster: Option<ClusterSettings>,
     /// Seconds that a TLS handshake may take.
     pub tls_timeout: f64,
     /// How long a peer may take no byte.
@@ -268,6 +287,34 @@ pub struct ServerFacts {
     pub system_account: String,
     /// All accounts' names.
     pub accounts: Vec<String>,
+}
+
+/// How a server is part of a cluster. The names and the order are those of `/varz`; what is empty or
+/// zero is not told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClusterSettings {
+    /// The cluster's name.
+    pub name: String,
+    /// Where routes are accepted.
+    pub addr: String,
+    /// The port for them.
+    pub cluster_port: u16,
+    /// Seconds that a route has to authenticate.
+    pub auth_timeout: f64,
+    /// The configured routes' hosts and ports.
+    pub urls: Vec<String>,
+    /// Seconds that a TLS handshake may take.
+    pub tls_timeout: f64,
+    /// Whether routes speak TLS.
+    pub tls_required: bool,
+    /// Whether they show certificates.
+    pub tls_verify: bool,
+    /// Connections that the accounts share; -1 is no pooling.
+    pub pool_size: i64,
+    /// How long a peer may take no byte, where that is not what clients may.
+    pub write_deadline: Duration,
+    /// What happens then, where it is configured.
+    pub write_timeout: String,
 }
 
 /// One connection, open or closed.

@@ -101,7 +101,8 @@ impl<R: Ring> Shard<R> {
             self.complete(completion);
         }
         self.done = done;
-        self.engine.end_turn();
+        let ring = &self.ring;
+        self.engine.end_turn(&|| ring.clock());
         let ops = self.engine.take_ops();
         self.pushed = !ops.is_empty();
         for (token, op) in ops.drain(..) {

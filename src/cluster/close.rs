@@ -183,8 +183,9 @@ impl Mesh {
         }
         self.attempts.remove(want);
         // Where there is no place for it, or no sense in it, another one would fare no better.
-        let is_settled = gone == Gone::Refused
-            && (reason == CloseReason::DuplicateRoute || reason == CloseReason::ProtocolViolation);
+        let is_impossible = reason == CloseReason::ProtocolViolation && want.account.is_some();
+        let is_settled =
+            gone == Gone::Refused && (reason == CloseReason::DuplicateRoute || is_impossible);
         if is_settled || gone == Gone::Reconfigured {
             return self.expect_repair(&conn.remote_id, turn.now);
         }

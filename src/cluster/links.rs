@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::ids::ConnId;
+use crate::proto::route_info::SubjectRules;
 use crate::transport::Mode;
 
 use super::event::Lane;
@@ -50,14 +51,23 @@ pub struct LinkConn {
     pub rtt: Option<Duration>,
     /// Its compression.
     pub compression: Mode,
+    /// What the other server announces, if it has told rules.
+    pub import: Option<SubjectRules>,
+    /// What it takes announcements of.
+    pub export: Option<SubjectRules>,
 }
 
 impl Link {
+    /// How many connections there should be.
+    #[must_use]
+    pub fn expected(&self) -> usize {
+        usize::from(self.pool_expected) + self.accounts_expected.len()
+    }
+
     /// How many connections are missing.
     #[must_use]
     pub fn missing(&self) -> usize {
-        let expected = usize::from(self.pool_expected) + self.accounts_expected.len();
-        expected.saturating_sub(self.conns.len())
+        self.expected().saturating_sub(self.conns.len())
     }
 }
 
@@ -117,6 +127,8 @@ impl Mesh {
                     dialed: !conn.is_acceptor(),
                     rtt: conn.rtt,
                     compression: conn.compression.unwrap_or(Mode::Off),
+                    import: conn.import.clone(),
+                    export: conn.export.clone(),
                 })
             })
             .collect();

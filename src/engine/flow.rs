@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ring::{Batch, Errno, Op, SendMode, Token};
+use ring::{Batch, Errno, Op, SendMode, Time, Token};
 
 use crate::close::CloseReason;
 use crate::mailbox::bits;
@@ -173,10 +173,10 @@ impl Engine {
     }
 
     /// Each link that something was queued for sends it, if it is not sending already.
-    pub(super) fn flush(&mut self) {
+    pub(super) fn flush(&mut self, clock: &dyn Fn() -> Time) {
         let dirty = self.links.take_dirty();
         for index in &dirty {
-            self.flush_link(*index);
+            self.flush_link(*index, clock);
         }
         self.links.restore_dirty(dirty);
         if !self.router.overflowed.is_empty() {
@@ -189,7 +189,7 @@ impl Engine {
         }
     }
 
-    fn flush_link(&mut self, index: u32) {
+    fn flush_link(&mut self, index: u32, clock: &dyn Fn() -> Time) {
         let token = self.links.token(index);
         let Some((link, pool)) = self.links.with_pool(index) else { return };
         link.dirty = false;
@@ -206,7 +206,7 @@ impl Engine {
         if link.closing == Closing::Ending {
             return self.advance_closing(index, false);
         }
-        link.refill(pool);
+        link.refill(pool, clock);
         let Some(batch) = link.queue.take(pool) else {
             if link.closing != Closing::No {
                 self.advance_closing(index, false);

@@ -22,6 +22,7 @@ mod options;
 mod relay;
 mod report;
 mod route_input;
+mod route_report;
 mod routes;
 mod timers;
 mod trace;
@@ -309,15 +310,16 @@ impl Engine {
         }
     }
 
-    /// The turn's work is done: what it queued leaves, and who may go on goes on.
-    pub fn end_turn(&mut self) {
+    /// The turn's work is done: what it queued leaves, and who may go on goes on. A clock is read to
+    /// measure what sealing costs, and for nothing else.
+    pub fn end_turn(&mut self, clock: &dyn Fn() -> Time) {
         self.expire();
         self.settle_overflowed();
         self.release_held();
         self.rearm_starved();
         self.tell_news();
         self.ping_for_barriers();
-        self.flush();
+        self.flush(clock);
         self.letters_waiting |= self.mail.flush();
     }
 

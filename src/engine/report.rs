@@ -6,7 +6,7 @@ use crate::report::{
     SubscriptionReport,
 };
 use crate::session::Client;
-use crate::sublist::{Owner, Subscription};
+use crate::sublist::{self, Owner, Subscription};
 
 use super::Engine;
 
@@ -20,6 +20,7 @@ impl Engine {
             routes_open: self.registered_routes(),
             leafs_open: 0,
             subscriptions_open: self.own_subscriptions(),
+            subscriptions_routed: self.routed_subscriptions(),
             pending_bytes: self.links.iter().map(|(_, l)| l.pending_bytes() as u64).sum(),
             held_publishers: self.held.len() as u64,
             sublist: self.sublist_stats(),
@@ -35,8 +36,18 @@ impl Engine {
             subscriptions: request.subscriptions.as_ref().map_or_else(Vec::new, |asked| {
                 pages(asked).filter_map(|id| self.subscription_at(id)).collect()
             }),
+            routes: if request.routes { self.route_reports() } else { Vec::new() },
+            route_subscriptions: request.route_subscriptions.as_ref().map_or_else(
+                Vec::new,
+                |asked| pages(asked).filter_map(|id| self.route_subscription_at(id)).collect(),
+            ),
             latency: if request.latency { self.latency.report() } else { Vec::new() },
             accounts: if request.accounts { self.accounts_report() } else { Vec::new() },
+            account_sublists: if request.accounts {
+                self.router.account_stats().map(|stats| sublist_stats(&stats)).collect()
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -47,16 +58,9 @@ impl Engine {
     }
 
     fn sublist_stats(&self) -> SublistStats {
-        let stats = self.router.sublist_stats();
         SublistStats {
-            subscriptions: self.own_subscriptions(),
-            cache_entries: stats.num_cache,
-            inserts: stats.num_inserts,
-            removes: stats.num_removes,
-            matches: stats.num_matches,
-            cache_hits: stats.cache_hits,
-            fanout_max: stats.max_fanout,
-            fanout_total: stats.total_fanout,
+            subscriptions: self.own_subscriptions() + self.routed_subscriptions(),
+            ..sublist_stats(&self.router.sublist_stats())
         }
     }
 
@@ -71,6 +75,19 @@ impl Engine {
         let Owner::Client(index) = subscription.owner else { return None };
         let cid = self.clients.get(index as usize)?.as_ref()?.cid;
         Some(self.subscription_report(subscription, cid))
+    }
+}
+
+fn sublist_stats(stats: &sublist::SublistStats) -> SublistStats {
+    SublistStats {
+        subscriptions: stats.num_subscriptions,
+        cache_entries: stats.num_cache,
+        inserts: stats.num_inserts,
+        removes: stats.num_removes,
+        matches: stats.num_matches,
+        cache_hits: stats.cache_hits,
+        fanout_max: stats.max_fanout,
+        fanout_total: stats.total_fanout,
     }
 }
 
@@ -94,7 +111,8 @@ impl Engine {
         client.sids.ids().iter().take(CLOSED_SUBSCRIPTIONS_MAX).filter_map(report).collect()
     }
 
-    fn subscription_report(&self, subscription: &Subscription, cid: u64) -> SubscriptionReport {
+    pub(super) fn subscription_report(
+        &self, subscription: &Subscription, cid: u64) -> SubscriptionReport {
         SubscriptionReport {
             account: self.options.accounts.name(subscription.account).to_owned(),
             subject: text(&subscription.subject),

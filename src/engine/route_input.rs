@@ -47,11 +47,13 @@ impl Engine {
             let progress = match transport.open(&mut self.links.pool.scratch, wire, &mut plain) {
                 Ok(progress) => progress,
                 Err(error) => {
+                    let (peer, rid) = (route.peer, route.rid);
                     let tls = matches!(error, TransportError::Tls(_));
-                    tracing::error!("{} - rid:{} - {error}", route.peer, route.rid);
-                    let reason = if tls && transport.is_handshaking() {
+                    let reason = if tls && route.phase != RoutePhase::Registered {
+                        tracing::error!("{peer} - rid:{rid} - TLS route handshake error: {error}");
                         CloseReason::TlsHandshakeFailure
                     } else {
+                        tracing::error!("{peer} - rid:{rid} - {error}");
                         CloseReason::ReadError
                     };
                     break Err(End { reason, error: None });
@@ -197,6 +199,7 @@ impl Engine {
             (true, Some(_)) => interest.weight,
         };
         let before = self.router.set_interest(Owner::Route(index), want, now);
+        route.note_interest(before, now);
         self.announce_for_routes(want, now.cast_signed().wrapping_sub(before.cast_signed()));
         route.touched_shards = self.mail.others();
     }

@@ -497,6 +497,9 @@ impl Engine {
         for (subject, queue) in subjects {
             let want = Want { account, subject: &subject, queue: queue.as_deref() };
             let before = self.router.set_interest(owner, want, 0);
+            if let Some(route) = self.routes.get_mut(&token.index) {
+                route.note_interest(before, 0);
+            }
             self.announce_for_routes(want, -before.cast_signed());
         }
     }

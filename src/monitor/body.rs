@@ -7,7 +7,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::query::Query;
-use super::{Answer, Monitor, Source, connz, format, healthz, latencyz, links, subsz};
+use super::{Answer, Monitor, Source, accountz, connz, format, healthz, latencyz, links, routez, subsz};
+use crate::account::Accounts;
 
 /// A body that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,10 @@ pub enum Body {
     Subsz,
     /// Routes, and what the server sees of its cluster.
     Routez,
+    /// The accounts.
+    Accountz,
+    /// What the clients of accounts do.
+    Accstatz,
     /// Gateways: none.
     Gatewayz,
     /// Leaf nodes: none.
@@ -40,6 +45,8 @@ impl Body {
             Self::Connz => "/connz",
             Self::Subsz => "/subsz",
             Self::Routez => "/routez",
+            Self::Accountz => "/accountz",
+            Self::Accstatz => "/accstatz",
             Self::Gatewayz => "/gatewayz",
             Self::Leafz => "/leafz",
             Self::Jsz => "/jsz",
@@ -55,7 +62,9 @@ pub(super) enum Asked {
     Varz,
     Connz(connz::Asked),
     Subsz(subsz::Asked),
-    Routez,
+    Routez(routez::Asked),
+    Accountz(accountz::Asked),
+    Accstatz(accountz::StatsAsked),
     Gatewayz,
     Leafz,
     Jsz,
@@ -68,15 +77,21 @@ impl Asked {
     ///
     /// # Errors
     /// What is wrong with a parameter.
-    pub(super) fn from_query(body: Body, query: &Query) -> Result<Self, String> {
+    pub(super) fn from_query(
+        body: Body,
+        query: &Query,
+        accounts: &Accounts,
+    ) -> Result<Self, String> {
         Ok(match body {
             Body::Varz => Self::Varz,
             Body::Connz => Self::Connz(connz::Asked::from_query(query)?),
             Body::Subsz => Self::Subsz(subsz::Asked::from_query(query)?),
-            Body::Routez => {
-                links::check(query)?;
-                Self::Routez
+            Body::Routez => Self::Routez(routez::Asked::from_query(query)?),
+            Body::Accountz => {
+                let options = accountz::Options::from_query(query);
+                Self::Accountz(accountz::Asked::new(&options, accounts)?)
             }
+            Body::Accstatz => Self::Accstatz(accountz::StatsAsked::from_query(query)?),
             Body::Gatewayz => Self::Gatewayz,
             Body::Leafz => Self::Leafz,
             Body::Jsz => Self::Jsz,
@@ -90,12 +105,17 @@ impl Asked {
     /// # Errors
     /// The code and what is wrong: 400 where an option is of the wrong type, 500 where its value is
     /// not one of those there are.
-    fn from_options(body: Body, options: &Value) -> Result<Self, Refused> {
+    fn from_options(body: Body, options: &Value, accounts: &Accounts) -> Result<Self, Refused> {
         Ok(match body {
             Body::Varz => Self::Varz,
             Body::Connz => Self::Connz(connz::Asked::new(read(options)?).map_err(senseless)?),
             Body::Subsz => Self::Subsz(subsz::Asked::new(read(options)?).map_err(senseless)?),
-            Body::Routez => Self::Routez,
+            Body::Routez => Self::Routez(read(options)?),
+            Body::Accountz => {
+                let asked = accountz::Asked::new(&read(options)?, accounts);
+                Self::Accountz(asked.map_err(senseless)?)
+            }
+            Body::Accstatz => Self::Accstatz(read(options)?),
             Body::Gatewayz => Self::Gatewayz,
             Body::Leafz => Self::Leafz,
             Body::Jsz => Self::Jsz,
@@ -159,7 +179,7 @@ impl<S: Source> Monitor<S> {
     /// A code and a text, in the peer's terms: 400 for options that cannot be read, 500 for those
     /// that make no sense, 503 when the shards do not answer in time.
     pub async fn body(&self, body: Body, options: &Value) -> Result<Value, Refused> {
-        let asked = Asked::from_options(body, options)?;
+        let asked = Asked::from_options(body, options, &self.source.accounts())?;
         timeout(self.limits.answer_timeout, self.tell(asked, Bare))
             .await
             .map_err(|_| (503, "the shards did not answer in time".into()))
@@ -178,7 +198,18 @@ impl<S: Source> Monitor<S> {
                 let _walk = self.walks.acquire().await;
                 form.make(&subsz::subsz(source, &asked).await)
             }
-            Asked::Routez => form.make(&links::routez(source)),
+            Asked::Routez(asked) => {
+                let _walk = if asked.walks() { Some(self.walks.acquire().await) } else { None };
+                form.make(&routez::routez(source, &asked).await)
+            }
+            Asked::Accountz(asked) => {
+                let _walk = self.walks.acquire().await;
+                form.make(&accountz::accountz(source, &asked).await)
+            }
+            Asked::Accstatz(asked) => {
+                let _walk = self.walks.acquire().await;
+                form.make(&accountz::accstatz(source, &asked).await)
+            }
             Asked::Gatewayz => form.make(&links::gatewayz(source)),
             Asked::Leafz => form.make(&links::leafz(source)),
             Asked::Jsz => form.make(&links::jsz(source)),

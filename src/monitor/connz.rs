@@ -1,23 +1,26 @@
 //! `/connz`: the connections, open and closed.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ring::Time;
 use serde::{Deserialize, Serialize};
 
 use super::format::{duration, is_zero, time, uptime};
-use super::query::Query;
-use super::subsz::SubscriptionDetail;
+use super::query::{Query, Subs};
+use super::subsz::{SubscriptionDetail, matches};
 use super::{GLOBAL_ACCOUNT, LIST_MAX, Source, gather};
 use crate::report::{ConnectionReport, SubscriptionReport};
 
 /// The body.
-pub(super) async fn connz(source: &impl Source, asked: Asked) -> Connz {
+pub(super) async fn connz(source: &impl Source, mut asked: Asked) -> Connz {
     let (facts, now) = (source.facts(), source.now());
     if !asked.account.is_empty() && !facts.accounts.contains(&asked.account) {
         // The peer gives up here, before it has put its name under the answer.
         return Connz::nobody(&asked, now);
+    }
+    if !asked.subject.is_empty() {
+        asked.find_subscribers(source).await;
     }
     let mut page = Page::new(asked, now);
     page.gather(source).await;
@@ -49,6 +52,8 @@ pub(super) struct Options {
     user: String,
     acc: String,
     mqtt_client: String,
+    /// Those that subscribed to the subject; HTTP has no such parameter.
+    filter_subject: String,
 }
 
 /// What is asked for.
@@ -64,14 +69,9 @@ pub(super) struct Asked {
     user: String,
     account: String,
     mqtt_client: String,
-}
-
-/// Whether subscriptions are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Subs {
-    No,
-    Subjects,
-    Detail,
+    subject: String,
+    /// Who subscribed to the subject, if one was named.
+    subscribers: BTreeSet<u64>,
 }
 
 /// Which connections are meant.
@@ -107,12 +107,11 @@ impl Asked {
     /// What is wrong with them.
     pub(super) fn from_query(query: &Query) -> Result<Self, String> {
         let auth = query.boolean("auth")?;
-        let subscriptions_detail = query.text("subs") == "detail";
-        let subscriptions = !subscriptions_detail && query.boolean("subs")?;
+        let subs = query.subs()?;
         Self::new(Options {
             auth,
-            subscriptions,
-            subscriptions_detail,
+            subscriptions: subs == Subs::Subjects,
+            subscriptions_detail: subs == Subs::Detail,
             offset: query.int("offset")?,
             limit: query.int("limit")?,
             cid: query.uint("cid")?,
@@ -121,6 +120,7 @@ impl Asked {
             user: query.text("user").into(),
             acc: query.text("acc").into(),
             mqtt_client: query.text("mqtt_client").into(),
+            filter_subject: String::new(),
         })
     }
 
@@ -130,15 +130,14 @@ impl Asked {
     /// What makes no sense.
     pub(super) fn new(options: Options) -> Result<Self, String> {
         let state = State::from_number(options.state);
+        if !options.filter_subject.is_empty() && options.acc.is_empty() {
+            return Err("filter by subject only valid with account filtering".into());
+        }
         let cid = Some(options.cid).filter(|cid| *cid > 0);
         Ok(Self {
             sort: Sort::parse(&options.sort, state)?,
             auth: options.auth,
-            subs: match (options.subscriptions_detail, options.subscriptions) {
-                (true, _) => Subs::Detail,
-                (false, true) => Subs::Subjects,
-                (false, false) => Subs::No,
-            },
+            subs: Subs::new(options.subscriptions, options.subscriptions_detail),
             offset: usize::try_from(options.offset).unwrap_or(0),
             limit: if cid.is_some() { 1 } else { super::list_limit(options.limit) },
             cid,
@@ -146,6 +145,8 @@ impl Asked {
             user: options.user,
             account: options.acc,
             mqtt_client: options.mqtt_client,
+            subject: options.filter_subject,
+            subscribers: BTreeSet::new(),
         })
     }
 
@@ -164,6 +165,18 @@ impl Asked {
         self.cid.is_none_or(|cid| connection.cid == cid)
             && (self.user.is_empty() || connection.authorized_user == self.user)
             && self.mqtt_client.is_empty()
+            && (self.subject.is_empty() || self.subscribers.contains(&connection.cid))
+    }
+
+    async fn find_subscribers(&mut self, source: &impl Source) {
+        let (account, subject) = (&self.account, &self.subject);
+        let subscribers = &mut self.subscribers;
+        gather::subscriptions(source, |subscription| {
+            if subscription.account == *account && matches(&subscription.subject, subject) {
+                subscribers.insert(subscription.cid);
+            }
+        })
+        .await;
     }
 
     /// How many connections have to be kept, in order, to answer.

@@ -93,6 +93,18 @@ fn whole_minutes(seconds: u64, fraction: &impl Fn(u128, usize, &str) -> String) 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Float(pub(super) f64);
 
+impl Float {
+    /// With three digits after the point, which is more than measuring gives.
+    pub(super) fn rounded(self) -> Self {
+        Self((self.0 * 1000.0).round() / 1000.0)
+    }
+
+    /// For `skip_serializing_if`.
+    pub(super) fn is_zero(&self) -> bool {
+        self.0 == 0.0
+    }
+}
+
 impl Serialize for Float {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.0.fract() == 0.0 && self.0.abs() < WHOLE_MAX {

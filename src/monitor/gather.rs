@@ -33,6 +33,19 @@ pub(super) async fn subscriptions(source: &impl Source, mut take: impl FnMut(Sub
     .await;
 }
 
+/// Hands everything that other servers want over routes to `take`; the cid is the route's number.
+pub(super) async fn route_subscriptions(
+    source: &impl Source,
+    mut take: impl FnMut(SubscriptionReport),
+) {
+    let ask = |slots| ReportRequest { route_subscriptions: Some(slots), ..Default::default() };
+    walk(source, ask, |report| {
+        report.route_subscriptions.into_iter().for_each(&mut take);
+        report.subscription_slots
+    })
+    .await;
+}
+
 /// Asks for one slice after the other until `take`, which says where a shard's slots end, has seen
 /// the last one.
 async fn walk(

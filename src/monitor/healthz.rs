@@ -36,20 +36,28 @@ impl Asked {
 
 /// Answers a request.
 pub(super) fn answer(source: &impl Source, asked: &Asked) -> Answer {
-    let status = problem(source.unready(), asked).map_or(200, |problem| problem.status);
-    Answer { status, kind: Kind::Json, body: json_compact(&health(source, asked)) }
+    let health = health(source, asked);
+    let status = health.status_code.unwrap_or(200);
+    // Over HTTP the code is not told twice.
+    let body = json_compact(&Health { status_code: None, ..health });
+    Answer { status, kind: Kind::Json, body }
 }
 
 /// The body.
 pub(super) fn health(source: &impl Source, asked: &Asked) -> Health {
     match problem(source.unready(), asked) {
-        None => Health { status: "ok", error: None, errors: Vec::new() },
-        Some(Problem { error, .. }) if !asked.details => {
-            Health { status: "error", error: Some(error), errors: Vec::new() }
+        None => {
+            Health { status: "ok", status_code: Some(200), error: None, errors: Vec::new() }
         }
-        Some(Problem { kind, error, .. }) => {
+        Some(Problem { status, error, .. }) if !asked.details => Health {
+            status: "error",
+            status_code: Some(status),
+            error: Some(error),
+            errors: Vec::new(),
+        },
+        Some(Problem { status, kind, error }) => {
             let errors = vec![HealthError { r#type: kind, error }];
-            Health { status: "error", error: None, errors }
+            Health { status: "error", status_code: Some(status), error: None, errors }
         }
     }
 }
@@ -83,6 +91,8 @@ struct Problem {
 #[derive(Debug, Serialize)]
 pub(super) struct Health {
     status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_code: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

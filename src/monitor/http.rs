@@ -145,7 +145,7 @@ impl<S: Source> Monitor<S> {
             Endpoint::Metrics => return self.metrics(facts).await,
             Endpoint::Body(body) => body,
         };
-        match Asked::from_query(body, query) {
+        match Asked::from_query(body, query, &self.source.accounts()) {
             Err(text) => Answer::bad_request(text),
             Ok(Asked::Healthz(asked)) => healthz::answer(&self.source, &asked),
             Ok(asked) => self.tell(asked, Page).await,
@@ -159,7 +159,7 @@ impl<S: Source> Monitor<S> {
     }
 
     async fn metrics(&self, facts: &ServerFacts) -> Answer {
-        let request = ReportRequest { latency: true, ..ReportRequest::default() };
+        let request = ReportRequest { latency: true, routes: true, ..ReportRequest::default() };
         let reports = self.source.reports(request).await;
         self.with_varz(facts, &reports, |varz| {
             Scrape {
@@ -167,6 +167,7 @@ impl<S: Source> Monitor<S> {
                 varz,
                 reports: &reports,
                 healthy: self.source.unready().is_none(),
+                missing_links: self.source.mesh().map(|mesh| mesh.missing_links()),
                 now: self.source.now(),
             }
             .answer()
@@ -186,7 +187,8 @@ impl<S: Source> Monitor<S> {
             cores: process::cores(),
         };
         let requests = self.requests.borrow();
-        answer(&Varz::new(facts, process, &requests, reports, now))
+        let remotes = self.source.mesh().map_or(0, |mesh| mesh.remotes()) as u64;
+        answer(&Varz::new(facts, process, &requests, (reports, remotes), now))
     }
 }
 
@@ -210,6 +212,8 @@ impl Endpoint {
             "/subsz" | "/subscriptionsz" => Self::Body(Body::Subsz),
             "/healthz" => Self::Body(Body::Healthz),
             "/routez" => Self::Body(Body::Routez),
+            "/accountz" => Self::Body(Body::Accountz),
+            "/accstatz" => Self::Body(Body::Accstatz),
             "/gatewayz" => Self::Body(Body::Gatewayz),
             "/leafz" => Self::Body(Body::Leafz),
             "/jsz" => Self::Body(Body::Jsz),

@@ -25,6 +25,8 @@ const LINKS: &[(&str, &str)] = &[
     ("varz", "General"),
     ("jsz", "JetStream"),
     ("connz", "Connections"),
+    ("accountz", "Accounts"),
+    ("accstatz", "Account Stats"),
     ("subsz", "Subscriptions"),
     ("routez", "Routes"),
     ("leafz", "LeafNodes"),

@@ -1,34 +1,10 @@
-//! `/routez`, `/gatewayz`, `/leafz` and `/jsz` of a server that has none of these: the answers that
+//! `/gatewayz`, `/leafz` and `/jsz` of a server that has none of these: the answers that
 //! tools which ask for everything can read.
 
 use serde::Serialize;
 
 use super::Source;
 use super::format::time;
-use super::query::Query;
-
-/// Checks the parameters of `/routez`.
-///
-/// # Errors
-/// What is wrong with them.
-pub(super) fn check(query: &Query) -> Result<(), String> {
-    if query.text("subs") != "detail" {
-        query.boolean("subs")?;
-    }
-    Ok(())
-}
-
-/// The body of `/routez`.
-pub(super) fn routez(source: &impl Source) -> Routez {
-    let facts = source.facts();
-    Routez {
-        server_id: facts.server_id.clone(),
-        server_name: facts.server_name.clone(),
-        now: time(source.now()),
-        num_routes: 0,
-        routes: [],
-    }
-}
 
 /// The body of `/gatewayz`.
 pub(super) fn gatewayz(source: &impl Source) -> Gatewayz {
@@ -59,16 +35,6 @@ pub(super) fn jsz(source: &impl Source) -> Jsz {
         disabled: true,
         ..Jsz::default()
     }
-}
-
-/// The answer, in the peer's order.
-#[derive(Debug, Serialize)]
-pub(super) struct Routez {
-    server_id: String,
-    server_name: String,
-    now: String,
-    num_routes: u64,
-    routes: [Nothing; 0],
 }
 
 /// The answer, in the peer's order.

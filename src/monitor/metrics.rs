@@ -13,7 +13,7 @@ use super::subsz::{self, Subsz};
 use super::varz::Varz;
 use super::{Answer, Kind, LIST_DEFAULT};
 use crate::hist::{CLASSIC_BOUNDS_NANOS, Hist};
-use crate::report::{ShardReport, Stage};
+use crate::report::{RouteReport, ShardReport, Stage};
 use crate::stats::Counters;
 
 /// What the metrics are made of.
@@ -26,6 +26,8 @@ pub(super) struct Scrape<'a> {
     pub(super) reports: &'a [ShardReport],
     /// Whether clients are served.
     pub(super) healthy: bool,
+    /// How many connections to other servers are missing, in a cluster.
+    pub(super) missing_links: Option<usize>,
     /// The time.
     pub(super) now: Time,
 }
@@ -38,8 +40,7 @@ impl Scrape<'_> {
         self.endpoint(&mut text, "gnatsd_varz", self.varz);
         self.endpoint(&mut text, "gnatsd_subsz", &subsz);
         self.connz(&mut text);
-        let routes: u64 = self.reports.iter().map(|report| report.routes_open).sum();
-        self.gauge(&mut text, "gnatsd_routez_num_routes", "num_routes", &routes);
+        self.routez(&mut text);
         self.healthz(&mut text);
         self.shards(&mut text);
         self.latencies(&mut text);
@@ -118,6 +119,55 @@ impl Scrape<'_> {
         }
     }
 
+    /// The exporter's numbers of each route, and what only we have of them.
+    fn routez(&self, text: &mut Text) {
+        let open: u64 = self.reports.iter().map(|report| report.routes_open).sum();
+        self.gauge(text, "gnatsd_routez_num_routes", "num_routes", &open);
+        if let Some(missing) = self.missing_links {
+            let help = "Connections to other servers of the cluster that should be there and are not.";
+            self.gauge(text, "ringmesh_mesh_missing_links", help, &missing);
+        }
+        let routes: Vec<_> = self.reports.iter().flat_map(|report| &report.routes).collect();
+        if routes.is_empty() {
+            return;
+        }
+        text.head("gnatsd_routez_route_info", "route_info", "gauge");
+        for route in &routes {
+            let labels = [
+                ("server_id", self.server_id),
+                ("rid", &route.rid.to_string()),
+                ("remote_id", &route.remote_id),
+                ("remote_name", &route.remote_name),
+                ("account", route.account.as_deref().unwrap_or_default()),
+                ("ip", &route.peer.ip().to_canonical().to_string()),
+                ("compression", route.compression),
+            ];
+            text.sample("gnatsd_routez_route_info", &labels, &1);
+        }
+        for (name, help, of) in ROUTE_ROWS {
+            let name = format!("gnatsd_routez_route_{name}");
+            text.head(&name, help, "gauge");
+            for route in &routes {
+                let labels = [("server_id", self.server_id), ("rid", &route.rid.to_string())];
+                text.sample(&name, &labels, &of(route, self.now));
+            }
+        }
+        for (name, help, of) in OWN_ROUTE_ROWS {
+            text.head(name, help, "gauge");
+            for route in &routes {
+                let rid = route.rid.to_string();
+                let pool_index = route.pool_index.map_or_else(String::new, |i| i.to_string());
+                let labels = [
+                    ("rid", rid.as_str()),
+                    ("remote_name", &route.remote_name),
+                    ("pool_index", &pool_index),
+                    ("account", route.account.as_deref().unwrap_or_default()),
+                ];
+                text.sample(name, &labels, &of(route, self.now));
+            }
+        }
+    }
+
     fn healthz(&self, text: &mut Text) {
         let status = if self.healthy { "ok" } else { "error" };
         self.gauge(text, "gnatsd_healthz_status", "status", &u8::from(!self.healthy));
@@ -165,6 +215,40 @@ impl Scrape<'_> {
             }
         }
     }
+}
+
+/// A number of a route's.
+type RouteGauge = fn(&RouteReport, Time) -> f64;
+
+/// What the exporter tells of a route, by its names.
+const ROUTE_ROWS: [(&str, &str, RouteGauge); 7] = [
+    ("rtt_seconds", "rtt_seconds", |route, _| route.rtt.as_secs_f64()),
+    ("subscriptions", "subscriptions", |route, _| route.subscriptions.into()),
+    ("uptime_seconds", "uptime_seconds", |route, now| now.since(route.start).as_secs_f64()),
+    ("in_msgs", "in_msgs", |route, _| float(route.in_msgs)),
+    ("out_msgs", "out_msgs", |route, _| float(route.out_msgs)),
+    ("in_bytes", "in_bytes", |route, _| float(route.in_bytes)),
+    ("out_bytes", "out_bytes", |route, _| float(route.out_bytes)),
+];
+
+/// What only we tell of a route.
+const OWN_ROUTE_ROWS: [(&str, &str, RouteGauge); 3] = [
+    ("ringmesh_route_rtt_seconds", "The last round trip of a route.", |route, _| {
+        route.rtt.as_secs_f64()
+    }),
+    ("ringmesh_route_pending_bytes", "Bytes queued for a route.", |route, _| {
+        float(route.pending_bytes)
+    }),
+    (
+        "ringmesh_route_sealing_seconds",
+        "How much later bytes leave by a route because they are compressed or encrypted.",
+        |route, _| route.sealing.delay().as_secs_f64(),
+    ),
+];
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]
+const fn float(count: u64) -> f64 {
+    count as f64
 }
 
 /// A number of a shard's.

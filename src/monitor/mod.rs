@@ -4,6 +4,7 @@
 //! [`ShardReport`]s through a [`Source`]; what does not change while the server runs is in
 //! [`ServerFacts`]. The monitor knows no shard, no mailbox, no ring and no clock.
 
+mod accountz;
 mod body;
 mod connz;
 mod format;
@@ -13,9 +14,11 @@ mod http;
 mod index;
 mod latencyz;
 mod links;
+mod mesh;
 mod metrics;
 mod process;
 mod query;
+mod routez;
 mod subsz;
 mod varz;
 
@@ -25,9 +28,11 @@ use std::sync::Arc;
 
 use ring::Time;
 
+use crate::account::Accounts;
 use crate::report::{ReportRequest, ServerFacts, ShardReport};
 
 pub use body::{Body, Refused};
+pub use mesh::{Member, MeshView, RouteRules};
 pub use http::{Monitor, MonitorLimits};
 pub use process::{ProcessMeter, cores, resident_bytes};
 
@@ -41,6 +46,12 @@ pub trait Source: 'static {
 
     /// Why the server cannot serve clients; `None` when it can.
     fn unready(&self) -> Option<String>;
+
+    /// The accounts.
+    fn accounts(&self) -> Arc<Accounts>;
+
+    /// The cluster, where the server is part of one.
+    fn mesh(&self) -> Option<MeshView>;
 
     /// Asks every shard, in the order of their numbers. A shard that ends meanwhile is left out.
     fn reports(&self, request: ReportRequest) -> impl Future<Output = Vec<ShardReport>>;

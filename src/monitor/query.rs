@@ -41,6 +41,15 @@ impl Query {
         }
     }
 
+    /// `subs`, which says whether subscriptions are listed.
+    ///
+    /// # Errors
+    /// The text of the answer when it is neither a boolean nor `detail`.
+    pub(super) fn subs(&self) -> Result<Subs, String> {
+        let detail = self.text("subs") == "detail";
+        Ok(Subs::new(!detail && self.boolean("subs")?, detail))
+    }
+
     /// A whole number; zero when it is missing or empty.
     ///
     /// # Errors
@@ -59,6 +68,28 @@ impl Query {
         let text = self.text(key);
         number(text, text)
             .map_err(|why| decoding_error("uint64", key, "strconv.ParseUint", text, why))
+    }
+}
+
+/// Whether subscriptions are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subs {
+    /// They are not.
+    No,
+    /// Their subjects are.
+    Subjects,
+    /// What is known of each is.
+    Detail,
+}
+
+impl Subs {
+    /// Who asks for both gets the details.
+    pub(super) const fn new(subjects: bool, detail: bool) -> Self {
+        match (detail, subjects) {
+            (true, _) => Self::Detail,
+            (false, true) => Self::Subjects,
+            (false, false) => Self::No,
+        }
     }
 }
 

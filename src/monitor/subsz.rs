@@ -5,17 +5,19 @@ use serde::{Deserialize, Serialize};
 
 use super::format::{Float, is_zero, ratio, time};
 use super::query::Query;
-use super::{GLOBAL_ACCOUNT, LIST_DEFAULT, Source, gather, list_limit};
+use super::{LIST_DEFAULT, Source, gather, list_limit};
+use crate::ids::AccountId;
 use crate::report::{ReportRequest, ShardReport, SublistStats, SubscriptionReport};
 
 /// The body.
 pub(super) async fn subsz(source: &impl Source, asked: &Asked) -> Subsz {
-    let reports = source.reports(ReportRequest::default()).await;
+    let of_one = !asked.account.is_empty();
+    let reports = source.reports(ReportRequest { accounts: of_one, ..Default::default() }).await;
     let (total, list) = if asked.subs { asked.gather(source).await } else { (0, Vec::new()) };
-    let stats = if asked.account.is_empty() || asked.account == GLOBAL_ACCOUNT {
-        merged(&reports)
-    } else {
-        SublistStats::default()
+    let stats = match source.accounts().find(asked.account.as_bytes()) {
+        Some(account) => of_account(&reports, account),
+        None if of_one => SublistStats::default(),
+        None => merged(&reports),
     };
     Subsz {
         total,
@@ -104,13 +106,25 @@ pub(super) fn merged(reports: &[ShardReport]) -> SublistStats {
     sum
 }
 
+/// One account's tables together. The shards' own include what shards tell each other, so what its
+/// clients have is counted instead.
+pub(super) fn of_account(reports: &[ShardReport], account: AccountId) -> SublistStats {
+    let mut sum = SublistStats::default();
+    let tables = reports.iter().filter_map(|report| report.account_sublists.get(account.index()));
+    tables.for_each(|stats| sum.merge(stats));
+    let shares = reports.iter().flat_map(|report| &report.accounts);
+    let of_account = shares.filter(|share| share.account == account);
+    sum.subscriptions = of_account.map(|share| share.subscriptions).sum();
+    sum
+}
+
 /// Whether messages can be published under the subject.
 fn is_literal(subject: &str) -> bool {
     subject.split('.').all(|token| !matches!(token, "" | "*" | ">"))
 }
 
 /// Whether the filter of a subscription takes a literal subject.
-fn matches(filter: &str, subject: &str) -> bool {
+pub(super) fn matches(filter: &str, subject: &str) -> bool {
     let mut tokens = subject.split('.');
     for wanted in filter.split('.') {
         match (wanted, tokens.next()) {
@@ -128,14 +142,8 @@ fn matches(filter: &str, subject: &str) -> bool {
 pub(super) struct Subsz {
     server_id: String,
     now: String,
-    num_subscriptions: u64,
-    num_cache: u64,
-    num_inserts: u64,
-    num_removes: u64,
-    num_matches: u64,
-    cache_hit_rate: Float,
-    max_fanout: u64,
-    avg_fanout: Float,
+    #[serde(flatten)]
+    stats: Stats,
     total: usize,
     offset: usize,
     limit: usize,
@@ -149,6 +157,31 @@ impl Subsz {
         Self {
             server_id,
             now: time(now),
+            stats: Stats::new(stats),
+            total: 0,
+            offset: 0,
+            limit: LIST_DEFAULT,
+            subscriptions_list: Vec::new(),
+        }
+    }
+}
+
+/// Statistics of a subscription table, in the peer's order.
+#[derive(Debug, Serialize)]
+pub(super) struct Stats {
+    num_subscriptions: u64,
+    num_cache: u64,
+    num_inserts: u64,
+    num_removes: u64,
+    num_matches: u64,
+    cache_hit_rate: Float,
+    max_fanout: u64,
+    avg_fanout: Float,
+}
+
+impl Stats {
+    pub(super) fn new(stats: &SublistStats) -> Self {
+        Self {
             num_subscriptions: stats.subscriptions,
             num_cache: stats.cache_entries,
             num_inserts: stats.inserts,
@@ -157,10 +190,6 @@ impl Subsz {
             cache_hit_rate: ratio(stats.cache_hits, stats.matches),
             max_fanout: stats.fanout_max,
             avg_fanout: ratio(stats.fanout_total, stats.cache_entries),
-            total: 0,
-            offset: 0,
-            limit: LIST_DEFAULT,
-            subscriptions_list: Vec::new(),
         }
     }
 }

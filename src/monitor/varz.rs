@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::RequestCounts;
 use super::format::{Float, is_false, is_zero, nanos, time, uptime};
-use crate::report::{ServerFacts, ShardReport};
+use crate::report::{ClusterSettings, ServerFacts, ShardReport};
 use crate::stats::Counters;
 
 /// What the process itself is asked for.
@@ -81,7 +81,7 @@ struct Settings<'a> {
     max_control_line: i64,
     max_payload: i64,
     max_pending: i64,
-    cluster: Off,
+    cluster: Cluster<'a>,
     gateway: Off,
     leaf: Off,
     mqtt: Off,
@@ -117,6 +117,33 @@ struct Traffic {
 #[derive(Debug, Serialize)]
 struct Off {}
 
+/// How the server is part of a cluster, in the peer's order; nothing where it is not.
+#[derive(Debug, Default, Serialize)]
+struct Cluster<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    addr: &'a str,
+    #[serde(skip_serializing_if = "is_zero")]
+    cluster_port: u64,
+    #[serde(skip_serializing_if = "Float::is_zero")]
+    auth_timeout: Float,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    urls: &'a [String],
+    #[serde(skip_serializing_if = "Float::is_zero")]
+    tls_timeout: Float,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_required: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_verify: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool_size: Option<i64>,
+    #[serde(skip_serializing_if = "is_zero")]
+    write_deadline: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    write_timeout: &'a str,
+}
+
 /// A count for each kind of connection.
 #[derive(Debug, Serialize)]
 struct ByKind {
@@ -141,7 +168,7 @@ impl<'a> Varz<'a> {
         facts: &'a ServerFacts,
         process: ProcessFacts,
         requests: &'a RequestCounts,
-        reports: &[ShardReport],
+        (reports, remotes): (&[ShardReport], u64),
         now: Time,
     ) -> Self {
         let counters = merged(reports);
@@ -154,7 +181,7 @@ impl<'a> Varz<'a> {
             cores: process.cores,
             gomaxprocs: facts.shards,
             cpu: Float(process.cpu_percent),
-            traffic: Traffic::new(&counters, reports),
+            traffic: Traffic::new(&counters, reports, remotes),
             http_req_stats: requests,
             config_load_time: time(facts.config_load_time),
             config_digest: &facts.config_digest,
@@ -195,7 +222,7 @@ impl<'a> Settings<'a> {
             max_control_line: facts.max_control_line,
             max_payload: facts.max_payload,
             max_pending: facts.max_pending,
-            cluster: Off {},
+            cluster: facts.cluster.as_ref().map_or_else(Cluster::default, Cluster::new),
             gateway: Off {},
             leaf: Off {},
             mqtt: Off {},
@@ -207,14 +234,32 @@ impl<'a> Settings<'a> {
     }
 }
 
+impl<'a> Cluster<'a> {
+    fn new(settings: &'a ClusterSettings) -> Self {
+        Self {
+            name: &settings.name,
+            addr: &settings.addr,
+            cluster_port: settings.cluster_port.into(),
+            auth_timeout: Float(settings.auth_timeout),
+            urls: &settings.urls,
+            tls_timeout: Float(settings.tls_timeout),
+            tls_required: settings.tls_required,
+            tls_verify: settings.tls_verify,
+            pool_size: Some(settings.pool_size).filter(|size| *size != 0),
+            write_deadline: nanos(settings.write_deadline),
+            write_timeout: &settings.write_timeout,
+        }
+    }
+}
+
 impl Traffic {
-    fn new(counters: &Counters, reports: &[ShardReport]) -> Self {
+    fn new(counters: &Counters, reports: &[ShardReport], remotes: u64) -> Self {
         let sum = |of: fn(&ShardReport) -> u64| reports.iter().map(of).sum::<u64>();
         Self {
             connections: sum(|report| report.connections_open),
             total_connections: counters.total_connections,
             routes: sum(|report| report.routes_open),
-            remotes: 0,
+            remotes,
             leafnodes: sum(|report| report.leafs_open),
             in_msgs: counters.in_msgs,
             in_bytes: counters.in_bytes,
@@ -227,7 +272,7 @@ impl Traffic {
             slow_consumers: counters.slow_consumers(),
             stale_connections: counters.stale_connections(),
             stalled_clients: counters.stalled_clients,
-            subscriptions: sum(|report| report.subscriptions_open),
+            subscriptions: sum(|report| report.subscriptions_open + report.subscriptions_routed),
         }
     }
 }

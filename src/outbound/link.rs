@@ -9,6 +9,7 @@ use std::time::Duration;
 use ring::{Batch, Segment, Socket, Time, Token};
 
 use crate::ids::AccountId;
+use crate::report::Sealing;
 use crate::transport::Transport;
 
 use super::lanes::Lanes;
@@ -69,6 +70,8 @@ pub struct Link {
     pub lanes: Option<Box<Lanes>>,
     /// What stands between a route's bytes and those on the wire.
     pub transport: Option<Box<Transport>>,
+    /// What sealing has cost lately.
+    pub sealing: Sealing,
     /// Lines to the server at the other end name the account.
     pub names_accounts: bool,
     /// What of `queue` the server's sum of waiting bytes has been told.
@@ -110,6 +113,7 @@ impl Link {
             queue: Queue::default(),
             lanes: None,
             transport: None,
+            sealing: Sealing::default(),
             names_accounts: false,
             counted_bytes: 0,
             progress_at: now,
@@ -182,15 +186,21 @@ impl Link {
     }
 
     /// Moves what leaves next from a route's lanes to its queue, once that is empty: not too much, so
-    /// that control still overtakes what waits.
-    pub fn refill(&mut self, pool: &mut Pool) {
+    /// that control still overtakes what waits. By `clock` sealing is measured.
+    pub fn refill(&mut self, pool: &mut Pool, clock: &dyn Fn() -> Time) {
         let Some(lanes) = &mut self.lanes else { return };
         if self.queue.has_work() || !lanes.has_work() {
             return;
         }
         let mut segments = pool.list();
         lanes.take(pool, ROUTE_BATCH_BYTES, &mut segments);
+        if self.transport.as_ref().is_none_or(|transport| transport.is_plain()) {
+            return self.append_sealed(pool, segments);
+        }
+        let plain = segments.iter().map(Segment::len).sum();
+        let began = clock();
         self.append_sealed(pool, segments);
+        self.sealing.note(plain, clock() - began);
     }
 
     /// Hands what waits in the control lane to the queue as it is, ahead of any sealing.

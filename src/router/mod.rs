@@ -348,6 +348,11 @@ impl Router {
         !matches.plain.is_empty() || !matches.queues.is_empty()
     }
 
+    /// Statistics of the accounts' tables, in the order of their numbers.
+    pub fn account_stats(&self) -> impl Iterator<Item = SublistStats> {
+        self.sublists.iter().map(Sublist::stats)
+    }
+
     /// Statistics of all accounts' tables together.
     #[must_use]
     pub fn sublist_stats(&self) -> SublistStats {

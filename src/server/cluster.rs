@@ -16,6 +16,7 @@ use crate::config::{ClusterOptions, Options};
 use crate::engine::{Control as Say, RouteEvent, RouteOrder};
 use crate::files;
 use crate::ids::ConnId;
+use crate::monitor::{Member, MeshView, RouteRules};
 use crate::proto::info::COMPATIBLE_VERSION;
 use crate::proto::route_info;
 use crate::session::{Registration, RouteLane};
@@ -68,7 +69,6 @@ impl Cluster {
         let mesh = Mesh::new(mesh_options(options, cluster, identity), now.nanos(), now);
         let name = mesh.cluster_name().to_owned();
         let dynamic = cluster.name.is_none();
-        tracing::info!("Cluster name is {name}");
         if dynamic {
             tracing::warn!("Cluster name was dynamically generated, consider setting one");
         }
@@ -88,9 +88,31 @@ impl Cluster {
         self.facts.borrow().clone()
     }
 
-    /// The mesh, for what it can tell.
-    pub(super) fn mesh(&self) -> std::cell::Ref<'_, Mesh> {
-        self.mesh.borrow()
+    /// The cluster as this server sees it.
+    pub(super) fn view(&self, options: &Options) -> MeshView {
+        let links = self.mesh.borrow().links();
+        let conns = links.iter().flat_map(|link| &link.conns);
+        let rules = |conn: &cluster::LinkConn| RouteRules {
+            import: conn.import.clone(),
+            export: conn.export.clone(),
+        };
+        MeshView {
+            own_rules: options.cluster.as_ref().map(own_rules).unwrap_or_default(),
+            remote_rules: conns.map(|conn| (conn.rid, rules(conn))).collect(),
+            members: links
+                .into_iter()
+                .map(|link| Member {
+                    expected: link.expected(),
+                    actual: link.conns.len(),
+                    missing: link.missing(),
+                    id: link.id,
+                    name: link.name,
+                    ringmesh: link.ringmesh,
+                    lame_duck: link.lame_duck,
+                    url: link.url,
+                })
+                .collect(),
+        }
     }
 
     /// When the mesh wants to be asked next.
@@ -101,9 +123,18 @@ impl Cluster {
     /// Something happened, or it is time.
     pub(super) fn handle(&self, now: Time, event: Option<Event>) -> Vec<Outcome> {
         let mut actions = Vec::new();
+        let told = match &event {
+            Some(Event::Info { conn, .. }) => Some(*conn),
+            Some(_) | None => None,
+        };
         match event {
             Some(event) => self.mesh.borrow_mut().handle(now, event, &mut actions),
             None => self.mesh.borrow_mut().expire(now, &mut actions),
+        }
+        // Every INFO holds its connection, also one that needs no answer: so a flood of them waits.
+        let answered = |conn: ConnId| actions.iter().any(|action| goes_on(action, conn));
+        if let Some(conn) = told.filter(|conn| !answered(*conn)) {
+            actions.push(Action::Continue { conn });
         }
         actions.into_iter().filter_map(|action| self.carry_out(action)).collect()
     }
@@ -185,6 +216,27 @@ impl Cluster {
     }
 }
 
+/// Whether an action lets a connection go on, or ends it.
+fn goes_on(action: &Action, held: ConnId) -> bool {
+    match action {
+        Action::Register { conn, .. } | Action::Continue { conn } | Action::Close { conn, .. } => {
+            *conn == held
+        }
+        Action::Resolve { .. }
+        | Action::Dial { .. }
+        | Action::CheckPassword { .. }
+        | Action::Send { .. }
+        | Action::Compress { .. }
+        | Action::Ping { .. }
+        | Action::ForgetAccount { .. }
+        | Action::PeerRules { .. }
+        | Action::ClientUrls(_)
+        | Action::ClusterName(_)
+        | Action::RemoteJoined { .. }
+        | Action::RemoteLeft { .. } => false,
+    }
+}
+
 /// What a shard saw, as the mesh knows it.
 pub(super) fn event(seen: RouteEvent) -> Event {
     match seen {
@@ -223,11 +275,7 @@ fn mesh_options(options: &Options, cluster: &ClusterOptions, identity: &Identity
         user: user.to_owned(),
         password: password.to_owned(),
     };
-    let rules = |rules: &crate::config::SubjectRules| route_info::SubjectRules {
-        allow: rules.allow.clone(),
-        deny: rules.deny.clone(),
-    };
-    let permissions = cluster.permissions.as_ref();
+    let RouteRules { import, export } = own_rules(cluster);
     let port = cluster.port.unwrap_or(0);
     let known = [crate::account::GLOBAL.to_owned(), options.system_account.clone()];
     MeshOptions {
@@ -268,11 +316,24 @@ fn mesh_options(options: &Options, cluster: &ClusterOptions, identity: &Identity
             .collect(),
         compression: Some(cluster.compression),
         tls: cluster.tls.is_some(),
-        import: permissions.and_then(|permissions| permissions.import.as_ref()).map(rules),
-        export: permissions.and_then(|permissions| permissions.export.as_ref()).map(rules),
+        import,
+        export,
         client_urls: client_urls(options),
         headers: !options.no_header_support,
         max_payload: options.max_payload,
+    }
+}
+
+/// What may cross the routes by this server's configuration.
+fn own_rules(cluster: &ClusterOptions) -> RouteRules {
+    let rules = |rules: &crate::config::SubjectRules| route_info::SubjectRules {
+        allow: rules.allow.clone(),
+        deny: rules.deny.clone(),
+    };
+    let permissions = cluster.permissions.as_ref();
+    RouteRules {
+        import: permissions.and_then(|permissions| permissions.import.as_ref()).map(rules),
+        export: permissions.and_then(|permissions| permissions.export.as_ref()).map(rules),
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ring::Time;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::account::Accounts;
 use crate::close::CloseReason;
 use crate::cluster::Event;
 use crate::config::{self, ChangedOption, Loaded, Options, Reloaded};
@@ -17,7 +18,7 @@ use crate::engine::{Control as Say, Notice, RouteTls};
 use crate::events::{self, Answer};
 use crate::files::{self, Ports, PortsFile};
 use crate::logging::Logging;
-use crate::monitor::{Monitor, Source};
+use crate::monitor::{MeshView, Monitor, Source};
 use crate::report::{ReportRequest, ServerFacts, ShardReport};
 use crate::signals::Signal;
 
@@ -101,7 +102,7 @@ impl Control {
         let facts = ServerFacts {
             start: now,
             config_load_time: now,
-            ..facts::monitoring(&loaded, &identity, shards.count())
+            ..facts::monitoring(&loaded, &identity, &known, shards.count())
         };
         let (presence, told) =
             Presence::new(&loaded.options, &facts, &known.cluster.name, &known.accounts);
@@ -130,10 +131,6 @@ impl Control {
         self.monitor.get()?.upgrade()
     }
 
-    pub(super) fn cluster(&self) -> Option<&cluster::Cluster> {
-        self.cluster.as_deref()
-    }
-
     /// Says something to the shard that speaks for the server.
     pub(super) fn tell_first(&self, say: Say) {
         self.shards.borrow().tell(0, say);
@@ -145,6 +142,19 @@ impl Control {
         for shard in 0..shards.count() {
             shards.tell(shard, say());
         }
+    }
+
+    /// What the monitor tells may have changed.
+    fn renew_facts(&self, config_load_time: Time) {
+        let before = Arc::clone(&self.facts.borrow());
+        let (loaded, known) = (self.loaded.borrow(), self.known.borrow());
+        let facts = ServerFacts {
+            start: before.start,
+            http_port: before.http_port,
+            config_load_time,
+            ..facts::monitoring(&loaded, &self.identity, &known, before.shards)
+        };
+        *self.facts.borrow_mut() = Arc::new(facts);
     }
 
     /// Learns where the monitor really listens.
@@ -220,6 +230,8 @@ impl Control {
                 Outcome::Tell(shard, say) => self.shards.borrow().tell(shard, say),
                 Outcome::Facts => {
                     self.known.borrow_mut().cluster = cluster::facts_of(&self.cluster);
+                    let loaded_at = self.facts.borrow().config_load_time;
+                    self.renew_facts(loaded_at);
                     self.tell_options(false, true);
                     self.tell_facts();
                 }
@@ -355,14 +367,7 @@ impl Control {
         {
             tracing::error!("Could not write files: {error}");
         }
-        let before = Arc::clone(&self.facts.borrow());
-        let facts = ServerFacts {
-            start: before.start,
-            http_port: before.http_port,
-            config_load_time: wall_clock(),
-            ..facts::monitoring(&loaded, &self.identity, before.shards)
-        };
-        *self.facts.borrow_mut() = Arc::new(facts);
+        self.renew_facts(wall_clock());
         self.tell_options(true, changed(ChangedOption::ClientAdvertise));
         self.close_excess(&loaded.options);
         if let Some(cluster) = &self.cluster {
@@ -401,6 +406,15 @@ impl Source for Rc<Control> {
 
     fn unready(&self) -> Option<String> {
         None
+    }
+
+    fn accounts(&self) -> Arc<Accounts> {
+        Arc::clone(&self.known.borrow().accounts)
+    }
+
+    fn mesh(&self) -> Option<MeshView> {
+        let options = &self.loaded.borrow().options;
+        self.cluster.as_ref().map(|cluster| cluster.view(options))
     }
 
     async fn reports(&self, request: ReportRequest) -> Vec<ShardReport> {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use crate::account::{self, Accounts};
 use crate::auth::{AuthConfig, AuthMethod, Authenticator, User};
 use crate::config::{
-    ClusterOptions, Loaded, Options, RoutePermissions, SubBarrier, SubjectRules, TlsVersion,
+    ClusterOptions, Loaded, Options, RoutePermissions, RouteUrl, SubBarrier, SubjectRules,
+    TlsVersion, WriteTimeout,
 };
 use crate::engine::{ClientLimits, EngineOptions, RouteOptions, RouteTls, TraceOptions};
 use crate::ids::AccountId;
 use crate::outbound::OutboundLimits;
 use crate::proto::info::{COMPATIBLE_VERSION, InfoTemplate, LANGUAGE, OWN_VERSION, ServerInfo};
-use crate::report::ServerFacts;
+use crate::report::{ClusterSettings, ServerFacts};
 use crate::session::SubjectRule;
 use crate::transport::tls::{self, TlsAcceptor, TlsConnector};
 
@@ -192,7 +193,12 @@ fn routes(options: &Options, tls: Option<Arc<RouteTls>>) -> RouteOptions {
 }
 
 /// What the monitor tells that changes at most with the configuration.
-pub(super) fn monitoring(loaded: &Loaded, identity: &Identity, shards: u16) -> ServerFacts {
+pub(super) fn monitoring(
+    loaded: &Loaded,
+    identity: &Identity,
+    known: &Known,
+    shards: u16,
+) -> ServerFacts {
     let options = &loaded.options;
     let (host, port) = advertised(options);
     ServerFacts {
@@ -203,7 +209,8 @@ pub(super) fn monitoring(loaded: &Loaded, identity: &Identity, shards: u16) -> S
         runtime: LANGUAGE.to_owned(),
         host,
         port,
-        auth_required: options.authorization.required(),
+        auth_required: authenticator(options, &known.accounts).required(),
+        connect_urls: known.cluster.connect_urls.clone(),
         max_connections: i64::from(options.max_connections),
         max_subscriptions: options.max_subscriptions.map_or(0, u64::from),
         ping_interval: options.ping_interval,
@@ -215,13 +222,18 @@ pub(super) fn monitoring(loaded: &Loaded, identity: &Identity, shards: u16) -> S
         max_control_line: i64::from(options.max_control_line),
         max_payload: i64::from(options.max_payload),
         max_pending: i64::try_from(options.max_pending).unwrap_or(i64::MAX),
-        tls_timeout: 2.0,
+        cluster: options.cluster.as_ref().map(|cluster| cluster_settings(options, cluster, known)),
+        tls_timeout: TLS_TIMEOUT_DEFAULT,
         write_deadline: options.write_deadline,
         shards,
         config_digest: loaded.digest.clone().unwrap_or_default(),
         tags: options.server_tags.clone(),
         metadata: options.server_metadata.clone(),
-        system_account: options.system_account.clone(),
+        system_account: if options.no_system_account {
+            String::new()
+        } else {
+            options.system_account.clone()
+        },
         accounts: accounts(options, None)
             .iter()
             .map(|(_, account)| account.name.to_string())
@@ -229,6 +241,41 @@ pub(super) fn monitoring(loaded: &Loaded, identity: &Identity, shards: u16) -> S
         ..ServerFacts::default()
     }
 }
+
+/// What the monitor tells of the cluster's options; of one that does not listen, the name.
+fn cluster_settings(
+    options: &Options,
+    cluster: &ClusterOptions,
+    known: &Known,
+) -> ClusterSettings {
+    let own_name = cluster.name.clone().unwrap_or_default();
+    let name = Some(known.cluster.name.clone()).filter(|name| !name.is_empty());
+    let settings =
+        ClusterSettings { name: name.unwrap_or(own_name), ..ClusterSettings::default() };
+    let Some(port) = cluster.port else { return settings };
+    let tls = cluster.tls.as_ref();
+    ClusterSettings {
+        addr: cluster.host.clone(),
+        cluster_port: port,
+        auth_timeout: cluster.auth_timeout.as_secs_f64(),
+        urls: cluster.routes.iter().map(RouteUrl::address).collect(),
+        tls_timeout: tls.map_or(TLS_TIMEOUT_DEFAULT, |tls| tls.timeout.as_secs_f64()),
+        tls_required: tls.is_some(),
+        tls_verify: tls.is_some(),
+        pool_size: cluster.pool_size.map_or(-1, i64::from),
+        write_deadline: Some(cluster.write_deadline)
+            .filter(|deadline| *deadline != options.write_deadline)
+            .unwrap_or_default(),
+        write_timeout: match cluster.write_timeout {
+            WriteTimeout::Default => String::new(),
+            given @ (WriteTimeout::Close | WriteTimeout::Retry) => given.to_string(),
+        },
+        ..settings
+    }
+}
+
+/// Seconds that a TLS handshake may take unless configured otherwise.
+const TLS_TIMEOUT_DEFAULT: f64 = 2.0;
 
 /// What connections to other servers show and want to see, read from the files that are named.
 ///

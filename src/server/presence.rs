@@ -17,7 +17,7 @@ use crate::config::Options;
 use crate::engine::{ClientOrder, Control as Say, InternalOrder, Scope};
 use crate::events::{Action, Answer, Event, Events, Facts, Question, Statistics, TrafficOfRoute};
 use crate::monitor::{ProcessMeter, Source, cores, resident_bytes};
-use crate::report::{AccountReport, ReportRequest, ServerFacts, ShardReport};
+use crate::report::{AccountReport, ReportRequest, RouteReport, ServerFacts, ShardReport};
 
 use super::control::{Control, Next, wall_clock};
 
@@ -154,7 +154,8 @@ impl Control {
     async fn answer(self: &Rc<Self>, what: Question) -> Answer {
         match what {
             Question::Statistics => {
-                let request = ReportRequest { accounts: true, ..ReportRequest::default() };
+                let request =
+                    ReportRequest { accounts: true, routes: true, ..ReportRequest::default() };
                 let reports = self.reports(request).await;
                 Answer::Statistics(Box::new(self.statistics(&reports)))
             }
@@ -202,24 +203,9 @@ impl Control {
             cpu_percent,
             shards: facts.shards,
             active_accounts: used,
-            routes: self.routes(),
+            routes: reports.iter().flat_map(|report| &report.routes).map(traffic).collect(),
             ..sums
         }
-    }
-
-    /// The connections to other servers.
-    fn routes(&self) -> Vec<TrafficOfRoute> {
-        let Some(cluster) = self.cluster() else { return Vec::new() };
-        let links = cluster.mesh().links();
-        let route = |name: &str, rid| TrafficOfRoute {
-            rid,
-            name: name.to_owned(),
-            ..TrafficOfRoute::default()
-        };
-        links
-            .iter()
-            .flat_map(|link| link.conns.iter().map(|conn| route(&link.name, conn.rid)))
-            .collect()
     }
 
     /// Tells everybody that the server stops, and waits until that has left for the sockets: shards
@@ -259,6 +245,19 @@ impl Control {
             }
             answers
         }
+    }
+}
+
+/// What passes over a route.
+fn traffic(route: &RouteReport) -> TrafficOfRoute {
+    TrafficOfRoute {
+        rid: route.rid,
+        name: route.remote_name.clone(),
+        out_msgs: route.out_msgs,
+        out_bytes: route.out_bytes,
+        in_msgs: route.in_msgs,
+        in_bytes: route.in_bytes,
+        pending_bytes: route.pending_bytes,
     }
 }
 

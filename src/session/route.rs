@@ -140,6 +140,8 @@ pub struct Route {
     pub in_msgs: u64,
     /// Bytes of headers and payload that came in.
     pub in_bytes: u64,
+    /// How much the other server wants over this connection.
+    pub subscriptions: u32,
 }
 
 impl Route {
@@ -168,6 +170,7 @@ impl Route {
             thresholds: Vec::new(),
             in_msgs: 0,
             in_bytes: 0,
+            subscriptions: 0,
         }
     }
 
@@ -204,6 +207,15 @@ impl Route {
     #[must_use]
     pub fn pings_outstanding(&self) -> usize {
         self.pings.iter().filter(|ping| ping.round.is_none()).count()
+    }
+
+    /// So many want something at the other end now, and so many did before.
+    pub fn note_interest(&mut self, before: u32, now: u32) {
+        match (before > 0, now > 0) {
+            (false, true) => self.subscriptions += 1,
+            (true, false) => self.subscriptions = self.subscriptions.saturating_sub(1),
+            (true, true) | (false, false) => {}
+        }
     }
 
     /// Whether lines of the connection name the account.

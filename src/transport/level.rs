@@ -18,6 +18,17 @@ pub enum Level {
 }
 
 impl Level {
+    /// The level's name, as peers have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Uncompressed => Mode::Uncompressed.as_str(),
+            Self::Fast => Mode::Fast.as_str(),
+            Self::Better => Mode::Better.as_str(),
+            Self::Best => Mode::Best.as_str(),
+        }
+    }
+
     /// The level of a connection in a mode that compresses, with this round trip.
     #[must_use]
     pub fn of(mode: Mode, rtt: Duration, thresholds: &[Duration]) -> Self {

@@ -1,0 +1,218 @@
+//! `/accountz` and `/accstatz`: the accounts, and what their clients do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::Source;
+use super::format::{is_false, time};
+use super::query::Query;
+use super::subsz::{Stats, of_account};
+use crate::account::Accounts;
+use crate::ids::AccountId;
+use crate::report::{AccountReport, ReportRequest, ShardReport};
+
+/// The options of a request for `/accountz`, by the peer's names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Options {
+    account: String,
+}
+
+impl Options {
+    /// Reads the parameters of a request.
+    pub(super) fn from_query(query: &Query) -> Self {
+        Self { account: query.text("acc").into() }
+    }
+}
+
+/// The account that is asked for, or a list of all.
+#[derive(Debug)]
+pub(super) struct Asked(Option<AccountId>);
+
+impl Asked {
+    /// Checks options.
+    ///
+    /// # Errors
+    /// When there is no such account.
+    pub(super) fn new(options: &Options, accounts: &Accounts) -> Result<Self, String> {
+        let name = &options.account;
+        if name.is_empty() {
+            return Ok(Self(None));
+        }
+        let found = accounts.find(name.as_bytes());
+        found.map(|account| Self(Some(account))).ok_or(format!("Account {name} does not exist"))
+    }
+}
+
+/// The body of `/accountz`.
+pub(super) async fn accountz(source: &impl Source, asked: &Asked) -> Accountz {
+    let (facts, accounts) = (source.facts(), source.accounts());
+    let account_detail = match asked.0 {
+        Some(account) => {
+            let reports = walk(source).await;
+            let report = joined(&reports).remove(&account).unwrap_or_default();
+            Some(AccountDetail {
+                account_name: accounts.name(account).to_owned(),
+                update_time: time(facts.config_load_time),
+                is_system: *accounts.name(account) == facts.system_account,
+                expired: false,
+                complete: true,
+                jetstream_enabled: false,
+                leafnode_connections: 0,
+                client_connections: report.clients,
+                subscriptions: report.subscriptions,
+                name_tag: accounts.name(account).to_owned(),
+                sublist_stats: Stats::new(&of_account(&reports, account)),
+            })
+        }
+        None => None,
+    };
+    let listed: BTreeSet<_> = match asked.0 {
+        Some(_) => BTreeSet::new(),
+        None => facts.accounts.iter().cloned().collect(),
+    };
+    Accountz {
+        server_id: facts.server_id.clone(),
+        now: time(source.now()),
+        system_account: facts.system_account.clone(),
+        accounts: listed,
+        account_detail,
+    }
+}
+
+/// The options of a request for `/accstatz`, by the peer's names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StatsAsked {
+    /// These; all, if none is named.
+    accounts: Vec<String>,
+    /// Those without clients, too.
+    include_unused: bool,
+}
+
+impl StatsAsked {
+    /// Reads the parameters of a request.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn from_query(query: &Query) -> Result<Self, String> {
+        Ok(Self { accounts: Vec::new(), include_unused: query.boolean("unused")? })
+    }
+}
+
+/// The body of `/accstatz`.
+pub(super) async fn accstatz(source: &impl Source, asked: &StatsAsked) -> Accstatz {
+    let (facts, accounts) = (source.facts(), source.accounts());
+    let reports = joined(&walk(source).await);
+    let names: BTreeSet<&String> = if asked.accounts.is_empty() {
+        facts.accounts.iter().collect()
+    } else {
+        asked.accounts.iter().collect()
+    };
+    let known = names.into_iter().filter_map(|name| accounts.find(name.as_bytes()));
+    let account_statz = known
+        .map(|account| (account, reports.get(&account).copied().unwrap_or_default()))
+        .filter(|(_, report)| asked.include_unused || report.clients > 0)
+        .map(|(account, report)| AccountStats::new(accounts.name(account), &report))
+        .collect();
+    Accstatz { server_id: facts.server_id.clone(), now: time(source.now()), account_statz }
+}
+
+async fn walk(source: &impl Source) -> Vec<ShardReport> {
+    source.reports(ReportRequest { accounts: true, ..ReportRequest::default() }).await
+}
+
+/// What all shards say of each account.
+fn joined(reports: &[ShardReport]) -> BTreeMap<AccountId, AccountReport> {
+    let mut joined: BTreeMap<AccountId, AccountReport> = BTreeMap::new();
+    for report in reports.iter().flat_map(|report| &report.accounts) {
+        joined.entry(report.account).or_default().merge(report);
+    }
+    joined
+}
+
+/// The answer, in the peer's order.
+#[derive(Debug, Serialize)]
+pub(super) struct Accountz {
+    server_id: String,
+    now: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    system_account: String,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    accounts: BTreeSet<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_detail: Option<AccountDetail>,
+}
+
+/// One account, in the peer's order, without what only operators have.
+#[derive(Debug, Serialize)]
+struct AccountDetail {
+    account_name: String,
+    update_time: String,
+    #[serde(skip_serializing_if = "is_false")]
+    is_system: bool,
+    expired: bool,
+    complete: bool,
+    jetstream_enabled: bool,
+    leafnode_connections: u64,
+    client_connections: u64,
+    subscriptions: u64,
+    name_tag: String,
+    sublist_stats: Stats,
+}
+
+/// The answer, in the peer's order.
+#[derive(Debug, Serialize)]
+pub(super) struct Accstatz {
+    server_id: String,
+    now: String,
+    account_statz: Vec<AccountStats>,
+}
+
+/// One account, in the peer's order.
+#[derive(Debug, Serialize)]
+struct AccountStats {
+    acc: String,
+    name: String,
+    conns: u64,
+    leafnodes: u64,
+    total_conns: u64,
+    num_subscriptions: u64,
+    sent: ByKind,
+    received: ByKind,
+    slow_consumers: u64,
+}
+
+/// Messages of clients, and what of them went another way, which is not counted by account.
+#[derive(Debug, Default, Serialize)]
+struct ByKind {
+    #[serde(flatten)]
+    all: Traffic,
+    gateways: Traffic,
+    routes: Traffic,
+    leafs: Traffic,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Traffic {
+    msgs: u64,
+    bytes: u64,
+}
+
+impl AccountStats {
+    fn new(name: &str, report: &AccountReport) -> Self {
+        let kinds = |msgs, bytes| ByKind { all: Traffic { msgs, bytes }, ..ByKind::default() };
+        Self {
+            acc: name.to_owned(),
+            name: name.to_owned(),
+            conns: report.clients,
+            leafnodes: 0,
+            total_conns: report.clients,
+            num_subscriptions: report.subscriptions,
+            sent: kinds(report.out_msgs, report.out_bytes),
+            received: kinds(report.in_msgs, report.in_bytes),
+            slow_consumers: report.slow_consumers,
+        }
+    }
+}
