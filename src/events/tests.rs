@@ -323,18 +323,30 @@ fn requests_about_an_account_are_about_no_other() {
     };
     let found = world.ask("$SYS.REQ.ACCOUNT.A.CONNZ", r#"{"acc":"B"}"#, asked);
     assert_eq!(found[0]["data"]["acc"], "A");
-    let found = world.ask("$SYS.REQ.ACCOUNT.A.STATZ", r#"{"accounts":["B"]}"#, |_| clients(A, 1));
-    assert_eq!(found[0]["data"]["account_statz"][0]["acc"], "A");
-    let found = world.ask("$SYS.REQ.ACCOUNT.B.STATZ", "", |_| clients(A, 1));
-    assert!(found.is_empty(), "nobody is there");
-    let found =
-        world.ask("$SYS.REQ.ACCOUNT.B.STATZ", r#"{"include_unused":true}"#, |_| clients(A, 1));
-    assert_eq!(found[0]["data"]["account_statz"][0]["conns"], 0);
-    let found = world.ask("$SYS.REQ.ACCOUNT.NONE.INFO", "", nothing);
+    let found = world.ask("$SYS.REQ.ACCOUNT.A.SUBSZ", r#"{"account":"B"}"#, asked);
+    assert_eq!(found[0]["data"]["account"], "A");
+    let stats = |what: Question| match what {
+        Question::Body { body: Body::Accstatz, options } => {
+            let names = options["accounts"].as_array().unwrap().clone();
+            let known: Vec<_> = names.into_iter().filter(|name| name == "A").collect();
+            Answer::Body(Ok(json!({"account_statz": known})))
+        }
+        _ => panic!("asked for {what:?}"),
+    };
+    let found = world.ask("$SYS.REQ.ACCOUNT.A.STATZ", r#"{"accounts":["B"]}"#, stats);
+    assert_eq!(found[0]["data"]["account_statz"], json!(["A"]));
+    assert!(world.ask("$SYS.REQ.ACCOUNT.B.STATZ", "", stats).is_empty(), "nobody is there");
+    let detail = |what: Question| match what {
+        Question::Body { body: Body::Accountz, options } if options["account"] == "A" => {
+            Answer::Body(Ok(json!({"account_detail": {"client_connections": 2}})))
+        }
+        _ => Answer::Body(Err((500, "Account NONE does not exist".into()))),
+    };
+    let found = world.ask("$SYS.REQ.ACCOUNT.NONE.INFO", "", detail);
     assert_eq!(found[0]["error"]["description"], "Account NONE does not exist");
-    let found = world.ask("$SYS.REQ.ACCOUNT.A.INFO", "", |_| clients(A, 2));
+    let found = world.ask("$SYS.REQ.ACCOUNT.A.INFO", "", detail);
     assert_eq!(found[0]["data"]["client_connections"], 2);
-    let found = world.ask("$SYS.REQ.ACCOUNT.PING.STATZ", "", |_| clients(A, 2));
+    let found = world.ask("$SYS.REQ.ACCOUNT.PING.STATZ", r#"{"accounts":["A"]}"#, stats);
     assert_eq!(found.len(), 1, "PING is no account's name");
     assert_eq!(world.ask("$SYS.REQ.ACCOUNT.A.CONNS", "", |_| clients(A, 2))[0]["conns"], 2);
     assert!(world.ask("$SYS.REQ.ACCOUNT.A.CONNS", "", |_| clients(A, 0)).is_empty());
