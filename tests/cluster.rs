@@ -18,6 +18,7 @@ mod cluster {
     mod load;
     mod membership;
     mod messages;
+    mod monitoring;
     mod operators;
     mod queues;
 }

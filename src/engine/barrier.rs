@@ -60,9 +60,8 @@ impl Engine {
         if self.barriers.asking.is_empty() {
             return;
         }
-        let answers = |index: &u32| {
-            self.routes.get(index).is_some_and(|route| route.pings.len() < PINGS_MAX)
-        };
+        let answers =
+            |index: &u32| self.routes.get(index).is_some_and(|route| route.pings.len() < PINGS_MAX);
         let registered = self.registered.iter().map(|hearer| hearer.index);
         let asked: Vec<u32> = registered.filter(answers).collect();
         // Who owes so many answers will not give one in time.

@@ -118,8 +118,12 @@ impl Engine {
         };
         match self.options.auth.check(&credentials) {
             Verdict::Accepted(identity) => self.welcome(index, client, identity),
-            Verdict::Rejected => return Err(CloseReason::AuthenticationFailure.into()),
+            Verdict::Rejected => {
+                claim(client, connect);
+                return Err(CloseReason::AuthenticationFailure.into());
+            }
             Verdict::Hash(job) => {
+                claim(client, connect);
                 client.phase = Phase::Verifying;
                 let due = self.now + self.options.auth_timeout;
                 self.timers.schedule(due, (self.links.token(index), super::timers::Timer::Login));
@@ -476,6 +480,13 @@ fn describe(client: &mut Client, connect: &mut Connect) {
         about.name = name.unwrap_or_default();
         about.lang = lang.unwrap_or_default();
         about.version = version.unwrap_or_default();
+    }
+}
+
+/// Keeps who the client says it is, for those who look at log-ins that fail.
+fn claim(client: &mut Client, connect: &Connect) {
+    if let Some(user) = &connect.user {
+        client.about.get_or_insert_default().user.clone_from(user);
     }
 }
 

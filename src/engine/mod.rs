@@ -51,7 +51,9 @@ pub use inbound::Inbound;
 pub use internal::{InternalOrder, Scope};
 use latency::Latencies;
 pub use news::{ClientChange, ClientNews};
-pub use options::{ClientLimits, ClientOrder, Control, EngineOptions, Errand, RouteOptions, RouteTls, Shared};
+pub use options::{
+    ClientLimits, ClientOrder, Control, EngineOptions, Errand, RouteOptions, RouteTls, Shared,
+};
 use routes::{Dial, Hearer};
 pub use routes::{RouteEvent, RouteOrder};
 use timers::Timer;

@@ -76,8 +76,7 @@ impl Engine {
     pub(super) fn note_closed(&mut self, index: u32, reason: CloseReason) {
         let Some(mut client) = self.clients[index as usize].take() else { return };
         self.note_gone(index, &client, reason);
-        let refused =
-            reason == CloseReason::AuthenticationFailure && client.phase != Phase::Open;
+        let refused = reason == CloseReason::AuthenticationFailure && client.phase != Phase::Open;
         if refused && self.listening_to_refusals() {
             self.push_news(index, &client, ClientChange::Refused, Some(reason));
         }
@@ -209,7 +208,9 @@ impl Engine {
         }
         let numbered = (0..).map(AccountId).zip(accounts);
         let named = numbered.map(|(account, sum)| AccountReport { account, ..sum });
-        named.filter(|sum| *sum != AccountReport { account: sum.account, ..Default::default() }).collect()
+        named
+            .filter(|sum| *sum != AccountReport { account: sum.account, ..Default::default() })
+            .collect()
     }
 
     /// One client's share of what its account does.

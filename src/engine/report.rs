@@ -37,10 +37,12 @@ impl Engine {
                 pages(asked).filter_map(|id| self.subscription_at(id)).collect()
             }),
             routes: if request.routes { self.route_reports() } else { Vec::new() },
-            route_subscriptions: request.route_subscriptions.as_ref().map_or_else(
-                Vec::new,
-                |asked| pages(asked).filter_map(|id| self.route_subscription_at(id)).collect(),
-            ),
+            route_subscriptions: request
+                .route_subscriptions
+                .as_ref()
+                .map_or_else(Vec::new, |asked| {
+                    pages(asked).filter_map(|id| self.route_subscription_at(id)).collect()
+                }),
             latency: if request.latency { self.latency.report() } else { Vec::new() },
             accounts: if request.accounts { self.accounts_report() } else { Vec::new() },
             account_sublists: if request.accounts {
@@ -112,7 +114,10 @@ impl Engine {
     }
 
     pub(super) fn subscription_report(
-        &self, subscription: &Subscription, cid: u64) -> SubscriptionReport {
+        &self,
+        subscription: &Subscription,
+        cid: u64,
+    ) -> SubscriptionReport {
         SubscriptionReport {
             account: self.options.accounts.name(subscription.account).to_owned(),
             subject: text(&subscription.subject),

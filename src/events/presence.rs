@@ -269,9 +269,10 @@ impl Events {
         if !is_token(name) {
             return;
         }
-        for subject in
-            [format!("$SYS.SERVER.ACCOUNT.{name}.CONNS"), format!("$SYS.ACCOUNT.{name}.SERVER.CONNS")]
-        {
+        for subject in [
+            format!("$SYS.SERVER.ACCOUNT.{name}.CONNS"),
+            format!("$SYS.ACCOUNT.{name}.SERVER.CONNS"),
+        ] {
             let body = self.count_of(now, report, id.clone());
             publish(subject.as_bytes(), body, out);
         }
@@ -332,5 +333,6 @@ pub(super) fn publish(subject: &[u8], body: Vec<u8>, out: &mut Vec<Action>) {
 
 /// Whether a name may stand in a subject.
 pub(super) fn is_token(name: &str) -> bool {
-    !name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control())
+    !name.is_empty()
+        && !name.bytes().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control())
 }

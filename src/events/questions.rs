@@ -35,23 +35,12 @@ pub(super) enum Purpose {
     Counts { accounts: BTreeSet<AccountId>, all: bool },
     /// To tell one how many clients an account has.
     Count { reply: ReplyTo, account: AccountId },
-    /// What the clients of accounts do.
-    AccountStats { reply: ReplyTo, accounts: Selection },
-    /// Which accounts there are.
-    AccountList(ReplyTo),
-    /// What is known of an account; with the server's words around it, or bare.
-    AccountDetail { reply: ReplyTo, account: AccountId, is_bare: bool },
+    /// What the clients of accounts do; without any, nobody is told.
+    AccountStats(ReplyTo),
+    /// What is known of an account, without what stands around it.
+    AccountDetail(ReplyTo),
     /// How many subscriptions a subject matches.
     Subscribers(ReplyTo),
-}
-
-/// Accounts that are asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Selection {
-    /// These; all, if nobody was named.
-    pub(super) accounts: Option<BTreeSet<AccountId>>,
-    /// Those without clients, too.
-    pub(super) unused: bool,
 }
 
 /// See the module's documentation.

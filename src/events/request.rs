@@ -1,14 +1,10 @@
 //! What a request says, and the form of its answer.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::event::Facts;
-use super::questions::Selection;
 use super::server_info::ServerInfo;
-use crate::account::Accounts;
 use crate::router::Delivered;
 
 /// The longest options of a request, in bytes: no tool sends a hundredth.
@@ -87,31 +83,6 @@ pub(super) fn set(options: &mut Value, name: &str, value: impl Into<Value>) {
     }
     if let Value::Object(map) = options {
         map.insert(name.to_owned(), value.into());
-    }
-}
-
-/// Which account is asked for.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct OneAccount {
-    pub(super) account: String,
-}
-
-/// Which accounts are asked for.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct SomeAccounts {
-    accounts: Vec<String>,
-    include_unused: bool,
-}
-
-impl SomeAccounts {
-    /// The accounts by their numbers; those that do not exist are left out.
-    pub(super) fn select(&self, accounts: &Accounts) -> Selection {
-        let known: BTreeSet<_> =
-            self.accounts.iter().filter_map(|name| accounts.find(name.as_bytes())).collect();
-        let accounts = (!self.accounts.is_empty()).then_some(known);
-        Selection { accounts, unused: self.include_unused }
     }
 }
 

@@ -7,20 +7,17 @@ use ring::Time;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::account_stats::{AccountDetail, AccountList, AccountStats, StatsOfAccounts};
 use super::event::{Action, Answer, Question};
 use super::expected::Arrival;
 use super::presence::{Events, is_token, publish};
-use super::questions::{Purpose, Selection};
+use super::questions::Purpose;
 use super::request::{
-    self, Content, Counted, Envelope, Filter, Identity, OneAccount, OneClient, Problem,
-    SomeAccounts, UserInfo, json,
+    self, Content, Counted, Envelope, Filter, Identity, OneClient, Problem, UserInfo, json,
 };
-use super::server_info::time;
 use super::topic::{self, ACCOUNT_TOKEN, AccountTopic, INBOX_TOKEN, SERVER_TOKEN, Topic};
 use crate::engine::ClientOrder;
 use crate::ids::AccountId;
-use crate::monitor::{Body, Refused};
+use crate::monitor::Body;
 use crate::report::AccountReport;
 use crate::router::Delivered;
 
@@ -47,7 +44,6 @@ impl Events {
             Topic::Identity
             | Topic::Statistics
             | Topic::Body(_)
-            | Topic::Accounts
             | Topic::Nothing
             | Topic::Account(_)
             | Topic::AccountStats
@@ -151,13 +147,7 @@ impl Events {
     }
 
     /// A request that is about this server, unless it filters it out.
-    fn on_request(
-        &mut self,
-        now: Time,
-        topic: Topic,
-        message: &Delivered,
-        out: &mut Vec<Action>,
-    ) {
+    fn on_request(&mut self, now: Time, topic: Topic, message: &Delivered, out: &mut Vec<Action>) {
         let Some(reply) = message.reply.as_deref() else { return };
         let facts = &self.signer.facts;
         if topic == Topic::Identity {
@@ -198,28 +188,11 @@ impl Events {
             }
             Topic::Body(body) => self.ask_for_body(body, options, reply, out),
             Topic::Nothing => self.tell(now, reply, &BTreeMap::<&str, &str>::new(), out),
-            Topic::Accounts => {
-                let OneAccount { account } = request::read(&options)?;
-                let found = self.accounts.find(account.as_bytes());
-                match found {
-                    _ if account.is_empty() => {
-                        let purpose = Purpose::AccountList(reply.into());
-                        self.questions.ask(Question::Accounts, purpose, out);
-                    }
-                    Some(account) => self.ask_for_detail(account, reply, false, out),
-                    None => self.refuse_account(now, reply, &account, out),
-                }
-            }
-            Topic::AccountStats => {
-                let some: SomeAccounts = request::read(&options)?;
-                let accounts = some.select(&self.accounts);
-                let purpose = Purpose::AccountStats { reply: reply.into(), accounts };
-                self.questions.ask(Question::Accounts, purpose, out);
-            }
+            Topic::AccountStats => self.ask_for_stats(options, reply, out),
             Topic::Subscribers => self.count_here(&request::read(&options)?, reply, out),
             Topic::Account(topic) => {
                 let name = topic::token(&message.subject, ACCOUNT_TOKEN).unwrap_or_default();
-                self.ask_of_account(now, topic, name, (reply, options), out)?;
+                self.ask_of_account(now, topic, name, (reply, options), out);
             }
             Topic::Identity
             | Topic::AllSubscribers
@@ -247,15 +220,10 @@ impl Events {
         self.questions.ask(Question::Body { body, options }, purpose, out);
     }
 
-    fn ask_for_detail(
-        &mut self,
-        account: AccountId,
-        reply: &[u8],
-        is_bare: bool,
-        out: &mut Vec<Action>,
-    ) {
-        let purpose = Purpose::AccountDetail { reply: reply.into(), account, is_bare };
-        self.questions.ask(Question::Accounts, purpose, out);
+    /// Asks what the clients of some accounts do.
+    fn ask_for_stats(&mut self, options: Value, reply: &[u8], out: &mut Vec<Action>) {
+        let question = Question::Body { body: Body::Accstatz, options };
+        self.questions.ask(question, Purpose::AccountStats(reply.into()), out);
     }
 
     /// Asks for something of one account, which may not exist.
@@ -266,7 +234,7 @@ impl Events {
         name: &str,
         (reply, mut options): (&[u8], Value),
         out: &mut Vec<Action>,
-    ) -> Result<(), String> {
+    ) {
         let found = self.accounts.find(name.as_bytes());
         match (topic, found) {
             (AccountTopic::Connections, _) => {
@@ -282,22 +250,21 @@ impl Events {
             (AccountTopic::JetStream, _) => {
                 self.refuse(now, reply, SENSELESS, "jetstream not enabled".into(), out);
             }
-            (AccountTopic::Info, Some(account)) => self.ask_for_detail(account, reply, true, out),
-            (AccountTopic::Info, None) => self.refuse_account(now, reply, name, out),
-            (AccountTopic::Stats, Some(account)) => {
-                let SomeAccounts { .. } = request::read(&options)?;
-                let unused = options.get("include_unused").is_some_and(|unused| unused == true);
-                let accounts = Selection { accounts: Some([account].into()), unused };
-                let purpose = Purpose::AccountStats { reply: reply.into(), accounts };
-                self.questions.ask(Question::Accounts, purpose, out);
+            (AccountTopic::Info, _) => {
+                request::set(&mut options, "account", name);
+                let question = Question::Body { body: Body::Accountz, options };
+                self.questions.ask(question, Purpose::AccountDetail(reply.into()), out);
+            }
+            (AccountTopic::Stats, _) => {
+                request::set(&mut options, "accounts", vec![name]);
+                self.ask_for_stats(options, reply, out);
             }
             (AccountTopic::Count, Some(account)) => {
                 let purpose = Purpose::Count { reply: reply.into(), account };
                 self.questions.ask(Question::Accounts, purpose, out);
             }
-            (AccountTopic::Stats | AccountTopic::Count, None) => {}
+            (AccountTopic::Count, None) => {}
         }
-        Ok(())
     }
 
     /// How many subscriptions here a subject matches.
@@ -366,10 +333,26 @@ impl Events {
                 self.tell(now, &reply, &health, out);
             }
             (Purpose::Data(reply), Answer::Body(Ok(data))) => self.tell(now, &reply, &data, out),
-            (Purpose::Data(reply) | Purpose::Health { reply, .. }, Answer::Body(Err(refused))) => {
-                let (code, text): Refused = refused;
-                self.refuse(now, &reply, code, text, out);
+            (Purpose::AccountStats(reply), Answer::Body(Ok(stats))) => {
+                // Whoever asks many servers for an account wants to hear of those that know it.
+                if stats
+                    .get("account_statz")
+                    .and_then(Value::as_array)
+                    .is_some_and(|all| !all.is_empty())
+                {
+                    self.tell(now, &reply, &stats, out);
+                }
             }
+            (Purpose::AccountDetail(reply), Answer::Body(Ok(list))) => {
+                self.tell(now, &reply, &list.get("account_detail"), out);
+            }
+            (
+                Purpose::Data(reply)
+                | Purpose::Health { reply, .. }
+                | Purpose::AccountStats(reply)
+                | Purpose::AccountDetail(reply),
+                Answer::Body(Err((code, text))),
+            ) => self.refuse(now, &reply, code, text, out),
             (Purpose::Done(Some(reply)), Answer::Done(done)) => {
                 let content: Content<()> = match done {
                     Ok(()) => Content::Done {},
@@ -403,91 +386,21 @@ impl Events {
                     publish(&reply, body, out);
                 }
             }
-            Purpose::AccountStats { reply, accounts } => {
-                self.tell_account_stats(now, &reply, &accounts, reports, out);
-            }
-            Purpose::AccountList(reply) => {
-                let accounts = Arc::clone(&self.accounts);
-                let names = accounts.iter().map(|(_, account)| &*account.name).collect();
-                self.tell_accounts(now, &reply, names, None, out);
-            }
-            Purpose::AccountDetail { reply, account, is_bare } => {
-                let loaded = time(self.signer.facts.start);
-                let accounts = Arc::clone(&self.accounts);
-                let report = report_of(reports, account);
-                let detail = AccountDetail::new(&report, &accounts, loaded);
-                if is_bare {
-                    self.tell(now, &reply, &detail, out);
-                } else {
-                    self.tell_accounts(now, &reply, Vec::new(), Some(detail), out);
-                }
-            }
             Purpose::Heartbeat
             | Purpose::Statistics(_)
             | Purpose::Data(_)
             | Purpose::Health { .. }
             | Purpose::Done(_)
+            | Purpose::AccountStats(_)
+            | Purpose::AccountDetail(_)
             | Purpose::Subscribers(_) => {}
         }
-    }
-
-    /// Tells what the clients of some accounts do; nothing, if none is left.
-    fn tell_account_stats(
-        &mut self,
-        now: Time,
-        reply: &[u8],
-        selection: &Selection,
-        reports: &[AccountReport],
-        out: &mut Vec<Action>,
-    ) {
-        let accounts = Arc::clone(&self.accounts);
-        let is_meant = |id: &AccountId| {
-            selection.accounts.as_ref().is_none_or(|accounts| accounts.contains(id))
-        };
-        let stats: Vec<_> = accounts
-            .iter()
-            .map(|(id, _)| id)
-            .filter(is_meant)
-            .map(|id| report_of(reports, id))
-            .filter(|report| selection.unused || report.clients > 0)
-            .map(|report| AccountStats::new(&report, &accounts))
-            .collect();
-        if !stats.is_empty() {
-            let server_id = self.signer.facts.id.clone();
-            let data =
-                StatsOfAccounts { server_id: &server_id, now: time(now), account_statz: stats };
-            self.tell(now, reply, &data, out);
-        }
-    }
-
-    fn tell_accounts(
-        &mut self,
-        now: Time,
-        reply: &[u8],
-        accounts: Vec<&str>,
-        account_detail: Option<AccountDetail<'_>>,
-        out: &mut Vec<Action>,
-    ) {
-        let server_id = self.signer.facts.id.clone();
-        let all = Arc::clone(&self.accounts);
-        let data = AccountList {
-            server_id: &server_id,
-            now: time(now),
-            system_account: all.name(AccountId::SYSTEM),
-            accounts,
-            account_detail,
-        };
-        self.tell(now, reply, &data, out);
     }
 
     /// Answers a request.
     fn tell(&mut self, now: Time, reply: &[u8], data: &impl Serialize, out: &mut Vec<Action>) {
         let content = Content::Data { data };
         publish(reply, json(&Envelope { server: self.signer.sign(now), content }), out);
-    }
-
-    fn refuse_account(&mut self, now: Time, reply: &[u8], name: &str, out: &mut Vec<Action>) {
-        self.refuse(now, reply, SENSELESS, format!("Account {name} does not exist"), out);
     }
 
     /// Answers a request that cannot be carried out.

@@ -87,10 +87,7 @@ impl Statsz {
             active_accounts: statistics.active_accounts,
             subscriptions: statistics.subscriptions,
             sent: Traffic { msgs: count.out_msgs, bytes: count.out_bytes },
-            sent_to_clients: Traffic {
-                msgs: count.out_client_msgs,
-                bytes: count.out_client_bytes,
-            },
+            sent_to_clients: Traffic { msgs: count.out_client_msgs, bytes: count.out_client_bytes },
             received: Traffic { msgs: count.in_msgs, bytes: count.in_bytes },
             received_from_clients: Traffic {
                 msgs: count.in_client_msgs,
@@ -130,12 +127,7 @@ const fn slow(count: &Counters) -> Option<ByKind> {
 }
 
 const fn stale(count: &Counters) -> Option<ByKind> {
-    ByKind::new(
-        count.stale_clients,
-        count.stale_routes,
-        count.stale_gateways,
-        count.stale_leafs,
-    )
+    ByKind::new(count.stale_clients, count.stale_routes, count.stale_gateways, count.stale_leafs)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands in a reference")]

@@ -13,8 +13,6 @@ pub(super) enum Topic {
     Statistics,
     /// What the monitor tells.
     Body(Body),
-    /// Its accounts.
-    Accounts,
     /// Something that this server has none of.
     Nothing,
     /// Its configuration is to be read again.
@@ -74,7 +72,7 @@ const SERVER_REQUESTS: [(&str, Topic); 13] = [
     ("LEAFZ", Topic::Body(Body::Leafz)),
     ("JSZ", Topic::Body(Body::Jsz)),
     ("HEALTHZ", Topic::Body(Body::Healthz)),
-    ("ACCOUNTZ", Topic::Accounts),
+    ("ACCOUNTZ", Topic::Body(Body::Accountz)),
     ("IPQUEUESZ", Topic::Nothing),
     ("RAFTZ", Topic::Nothing),
 ];

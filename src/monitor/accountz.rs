@@ -41,7 +41,9 @@ impl Asked {
             return Ok(Self(None));
         }
         let found = accounts.find(name.as_bytes());
-        found.map(|account| Self(Some(account))).ok_or(format!("Account {name} does not exist"))
+        found
+            .map(|account| Self(Some(account)))
+            .ok_or_else(|| format!("Account {name} does not exist"))
     }
 }
 

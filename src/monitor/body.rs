@@ -7,7 +7,9 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::query::Query;
-use super::{Answer, Monitor, Source, accountz, connz, format, healthz, latencyz, links, routez, subsz};
+use super::{
+    Answer, Monitor, Source, accountz, connz, format, healthz, latencyz, links, routez, subsz,
+};
 use crate::account::Accounts;
 
 /// A body that can be asked for.

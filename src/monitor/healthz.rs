@@ -46,9 +46,7 @@ pub(super) fn answer(source: &impl Source, asked: &Asked) -> Answer {
 /// The body.
 pub(super) fn health(source: &impl Source, asked: &Asked) -> Health {
     match problem(source.unready(), asked) {
-        None => {
-            Health { status: "ok", status_code: Some(200), error: None, errors: Vec::new() }
-        }
+        None => Health { status: "ok", status_code: Some(200), error: None, errors: Vec::new() },
         Some(Problem { status, error, .. }) if !asked.details => Health {
             status: "error",
             status_code: Some(status),

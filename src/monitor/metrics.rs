@@ -124,7 +124,8 @@ impl Scrape<'_> {
         let open: u64 = self.reports.iter().map(|report| report.routes_open).sum();
         self.gauge(text, "gnatsd_routez_num_routes", "num_routes", &open);
         if let Some(missing) = self.missing_links {
-            let help = "Connections to other servers of the cluster that should be there and are not.";
+            let help =
+                "Connections to other servers of the cluster that should be there and are not.";
             self.gauge(text, "ringmesh_mesh_missing_links", help, &missing);
         }
         let routes: Vec<_> = self.reports.iter().flat_map(|report| &report.routes).collect();

@@ -32,8 +32,8 @@ use crate::account::Accounts;
 use crate::report::{ReportRequest, ServerFacts, ShardReport};
 
 pub use body::{Body, Refused};
-pub use mesh::{Member, MeshView, RouteRules};
 pub use http::{Monitor, MonitorLimits};
+pub use mesh::{Member, MeshView, RouteRules};
 pub use process::{ProcessMeter, cores, resident_bytes};
 
 /// Where the monitor gets what it tells.

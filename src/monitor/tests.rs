@@ -13,19 +13,24 @@ use std::time::Duration;
 use ring::Time;
 use tokio::sync::oneshot;
 
-use super::{Monitor, MonitorLimits, Source};
+use super::{MeshView, Monitor, MonitorLimits, Source};
+use crate::account::Accounts;
 use crate::hist::Hist;
 use crate::report::{
-    ConnectionReport, End, ReportRequest, ServerFacts, ShardReport, Slots, Stage, SublistStats,
-    SubscriptionReport,
+    AccountReport, ConnectionReport, End, ReportRequest, ServerFacts, ShardReport, Slots, Stage,
+    SublistStats, SubscriptionReport,
 };
 use crate::stats::Counters;
+
+mod cluster;
+mod options;
 
 /// A server that stands still: its lists are whole in the reports, and are sliced when asked for.
 #[derive(Clone, Debug)]
 struct StillServer {
     facts: ServerFacts,
     unready: Option<String>,
+    mesh: Option<MeshView>,
     hangs: bool,
     shards: Vec<ShardReport>,
     asked: Arc<Mutex<Vec<ReportRequest>>>,
@@ -44,6 +49,18 @@ impl Source for StillServer {
         self.unready.clone()
     }
 
+    fn accounts(&self) -> Arc<Accounts> {
+        let mut accounts = Accounts::default();
+        for name in &self.facts.accounts {
+            accounts.add(name, false);
+        }
+        Arc::new(accounts)
+    }
+
+    fn mesh(&self) -> Option<MeshView> {
+        self.mesh.clone()
+    }
+
     async fn reports(&self, request: ReportRequest) -> Vec<ShardReport> {
         if self.hangs {
             std::future::pending::<()>().await;
@@ -54,8 +71,12 @@ impl Source for StillServer {
             connections: slice(&shard.connections, request.connections),
             closed_slots: slots_of(&shard.closed),
             closed: slice(&shard.closed, request.closed),
-            subscription_slots: slots_of(&shard.subscriptions),
+            subscription_slots: slots_of(&shard.subscriptions)
+                .max(slots_of(&shard.route_subscriptions)),
             subscriptions: slice(&shard.subscriptions, request.subscriptions),
+            routes: if request.routes { shard.routes.clone() } else { Vec::new() },
+            route_subscriptions: slice(&shard.route_subscriptions, request.route_subscriptions),
+            accounts: if request.accounts { shard.accounts.clone() } else { Vec::new() },
             latency: if request.latency { shard.latency.clone() } else { Vec::new() },
             ..shard.clone()
         });
@@ -159,7 +180,7 @@ fn subscription(cid: u64, subject: &str) -> SubscriptionReport {
 
 fn server(shards: Vec<ShardReport>) -> StillServer {
     let asked = Arc::default();
-    StillServer { facts: facts(), unready: None, hangs: false, shards, asked }
+    StillServer { facts: facts(), unready: None, mesh: None, hangs: false, shards, asked }
 }
 
 /// A monitor on a thread of its own; it ends when this is dropped.
@@ -277,6 +298,8 @@ const PLAIN_QUESTIONS: &[&str] = &[
     "/connz?limit=y&cid=z&state=a&sort=b",
     "/connz?cid=z&state=a&sort=b",
     "/connz?state=a&sort=b",
+    "/accountz?acc=nope",
+    "/accstatz?unused=x",
     "/subsz?subs=foo",
     "/subsz?subs=detail",
     "/subsz?offset=a&limit=b",
@@ -330,6 +353,9 @@ const SHAPED_QUESTIONS: &[&str] = &[
     "/subscriptionsz?subs=1&test=foo.bar&acc=$G",
     "/subsz?test=foo.bar",
     "/routez?subs=detail",
+    "/accountz",
+    "/accstatz",
+    "/accstatz?unused=1",
     "/gatewayz",
     "/leafz",
     "/jsz",
@@ -391,6 +417,7 @@ fn like_the_peer() -> StillServer {
         connections: vec![here],
         closed: vec![gone],
         subscriptions: vec![queue],
+        accounts: vec![AccountReport { clients: 1, subscriptions: 1, ..Default::default() }],
         ..ShardReport::default()
     }])
 }

@@ -243,15 +243,10 @@ pub(super) fn monitoring(
 }
 
 /// What the monitor tells of the cluster's options; of one that does not listen, the name.
-fn cluster_settings(
-    options: &Options,
-    cluster: &ClusterOptions,
-    known: &Known,
-) -> ClusterSettings {
+fn cluster_settings(options: &Options, cluster: &ClusterOptions, known: &Known) -> ClusterSettings {
     let own_name = cluster.name.clone().unwrap_or_default();
     let name = Some(known.cluster.name.clone()).filter(|name| !name.is_empty());
-    let settings =
-        ClusterSettings { name: name.unwrap_or(own_name), ..ClusterSettings::default() };
+    let settings = ClusterSettings { name: name.unwrap_or(own_name), ..ClusterSettings::default() };
     let Some(port) = cluster.port else { return settings };
     let tls = cluster.tls.as_ref();
     ClusterSettings {

@@ -15,9 +15,7 @@ use tokio::time::timeout;
 use crate::account::Accounts;
 use crate::config::Options;
 use crate::engine::{ClientOrder, Control as Say, InternalOrder, Scope};
-use crate::events::{
-    Action, Answer, Event, Events, Facts, Question, Statistics, TrafficOfRoute,
-};
+use crate::events::{Action, Answer, Event, Events, Facts, Question, Statistics, TrafficOfRoute};
 use crate::monitor::{ProcessMeter, Source, cores, resident_bytes};
 use crate::report::{AccountReport, ReportRequest, RouteReport, ServerFacts, ShardReport};
 
@@ -127,7 +125,8 @@ impl Control {
                 }
                 Action::Publish { account, subject, reply, header_len, mut body } => {
                     body.extend_from_slice(b"\r\n");
-                    let order = InternalOrder::Publish { account, subject, reply, header_len, body };
+                    let order =
+                        InternalOrder::Publish { account, subject, reply, header_len, body };
                     self.tell_first(Say::Internal(order));
                 }
                 Action::Ask { question, what } => self.find_out(presence, question, what),

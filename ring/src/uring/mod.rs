@@ -61,6 +61,8 @@ pub struct Uring {
     doorbell: Doorbell,
     wake: File,
     wake_armed: bool,
+    /// The bell ended the wait of this turn.
+    rung: bool,
     wake_count: Box<u64>,
     now: Time,
 }
@@ -105,6 +107,7 @@ impl Uring {
             doorbell: Doorbell::new(Some(for_bell)),
             wake,
             wake_armed: false,
+            rung: false,
             wake_count: Box::new(0),
             now: clock(),
         })
@@ -265,6 +268,7 @@ impl Uring {
                 }
             }
             if self.doorbell.take() {
+                self.rung = true;
                 self.counters.spins += 1;
                 return Ok(true);
             }
@@ -289,6 +293,7 @@ impl Uring {
             self.wake_armed = true;
         }
         if !self.doorbell.sleep() {
+            self.rung = true;
             return Ok(());
         }
         self.counters.sleeps += 1;
@@ -296,6 +301,7 @@ impl Uring {
         self.doorbell.awake();
         slept?;
         self.reap(done);
+        self.rung = self.doorbell.take();
         self.sends.conclude(done);
         Ok(())
     }
@@ -354,7 +360,7 @@ impl Ring for Uring {
             if !self.poll(deadline, done)? {
                 self.sleep(deadline, done)?;
             }
-            rung = true;
+            rung = std::mem::take(&mut self.rung);
             self.now = self.clock();
         }
         if rung

@@ -32,11 +32,17 @@ const WINDOW: Duration = Duration::from_micros(500);
 /// A longer gap counts as this long, so that traffic after a pause is noticed within a few arrivals.
 const GAP_COUNTED_MAX: Duration = Duration::from_millis(2);
 /// How often a polling ring asks whether it was driven from its core.
-const CHECK_EVERY: Duration = Duration::from_millis(10);
-/// More involuntary switches than this between two checks mean that the core is shared.
-const SWITCHES_MAX: i64 = 1;
-/// First and longest time without polling after the core was found to be shared.
+const CHECK_EVERY: Duration = Duration::from_millis(1);
+/// More involuntary switches than this between two checks: somebody as busy wants this core, too.
+const SWITCHES_MAX: i64 = 2;
+/// Checks after which a look is taken at what they found together.
+const CHECKS: u32 = 10;
+/// More involuntary switches than this in so many checks: the core is shared now and then.
+const SWITCHES_NOW_AND_THEN_MAX: i64 = 1;
+/// First and longest time without polling after the core was found to be shared now and then.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// The same when somebody as busy shares it: trying again costs both of them.
+const LONG_BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -49,6 +55,9 @@ pub(super) struct Pace {
     resume_at: Time,
     checked_at: Time,
     switches: i64,
+    /// Checks since the last look at them together, and what they found.
+    checks: u32,
+    driven_off: i64,
 }
 
 impl Pace {
@@ -62,6 +71,8 @@ impl Pace {
             resume_at: Time::ZERO,
             checked_at: Time::ZERO,
             switches: 0,
+            checks: 0,
+            driven_off: 0,
         }
     }
 
@@ -97,17 +108,41 @@ impl Pace {
         (self.checked_at, self.switches) = (now, switches);
         // A count from before the last sleep says nothing about polling.
         if since_check > CHECK_EVERY * 4 {
+            (self.checks, self.driven_off) = (0, 0);
             return true;
         }
+        self.judge(now, driven_off)
+    }
+
+    /// Whether polling may go on after so many switches since the last check.
+    fn judge(&mut self, now: Time, driven_off: i64) -> bool {
+        self.checks += 1;
+        self.driven_off += driven_off;
         if driven_off > SWITCHES_MAX {
-            self.resume_at = now + self.back_off;
-            self.back_off = (self.back_off * 2).min(BACK_OFF.1);
+            self.step_back(now, LONG_BACK_OFF);
             return false;
         }
-        if driven_off == 0 {
+        if self.checks < CHECKS {
+            return true;
+        }
+        let all = self.driven_off;
+        (self.checks, self.driven_off) = (0, 0);
+        if all > SWITCHES_NOW_AND_THEN_MAX {
+            self.step_back(now, BACK_OFF);
+            return false;
+        }
+        if all == 0 {
             self.back_off = (self.back_off - self.back_off / 8).max(BACK_OFF.0);
         }
         true
+    }
+
+    fn step_back(&mut self, now: Time, (first, longest): (Duration, Duration)) {
+        let back_off = self.back_off.max(first);
+        self.resume_at = now + back_off;
+        // A long one found before is not cut short by a lighter finding.
+        self.back_off = (back_off * 2).min(longest.max(back_off));
+        (self.checks, self.driven_off) = (0, 0);
     }
 }
 
@@ -179,6 +214,27 @@ mod tests {
     fn auto_needs_a_processor_to_spare() {
         let pace = Pace { spare: false, ..after_arrivals_every(10) };
         assert_eq!(pace.poll_until(at(640)), None);
+    }
+
+    #[test]
+    fn somebody_as_busy_on_the_core_is_given_way_at_once_and_for_long() {
+        let mut pace = after_arrivals_every(50);
+        assert!(pace.judge(at(10_000), SWITCHES_MAX));
+        assert!(!pace.judge(at(11_000), 20));
+        assert_eq!(pace.poll_until(at(500_000)), None);
+        assert!(pace.poll_until(at(11_000 + 1_000_000)).is_some());
+        assert!(!pace.judge(at(2_000_000), 20));
+        assert_eq!(pace.poll_until(at(2_000_000 + 1_900_000)), None, "longer each time");
+    }
+
+    #[test]
+    fn a_core_that_is_shared_now_and_then_is_given_way_for_a_moment() {
+        let mut pace = after_arrivals_every(50);
+        let went_on =
+            (0..u64::from(CHECKS)).filter(|n| pace.judge(at(10_000 + n * 1000), 1)).count();
+        assert_eq!(went_on as u32, CHECKS - 1);
+        assert_eq!(pace.poll_until(at(20_000)), None);
+        assert!(pace.poll_until(at(19_000 + 50_000)).is_some());
     }
 
     #[test]

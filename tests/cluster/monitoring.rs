@@ -1,0 +1,92 @@
+//! What monitoring tells of a cluster.
+
+use serde_json::Value;
+
+use crate::mesh::{Plan, on_each_layout};
+use crate::support::poll;
+
+/// What stands under a key in each pooled route of `/routez` to another node.
+fn pooled<'a>(routez: &'a Value, remote: &str, key: &str) -> Vec<&'a Value> {
+    let routes = routez["routes"].as_array().expect("routes");
+    let pooled = routes.iter().filter(|route| route["account"].is_null());
+    pooled.filter(|route| route["remote_name"] == *remote).map(|route| &route[key]).collect()
+}
+
+#[test]
+fn routez_tells_what_is_wanted_and_what_passes() {
+    on_each_layout(2, |layout| {
+        let cluster = Plan::new(layout).start();
+        let mut subscriber = cluster.client(0);
+        subscriber.send(b"SUB foo.> q 1\r\nSUB bar 2\r\n");
+        subscriber.flush();
+        let listed = poll(|| {
+            let routez = cluster.nodes[1].monitor("/routez?subs=1")?;
+            let lists = pooled(&routez, "a", "subscriptions_list");
+            let mut subjects: Vec<_> = lists.iter().filter_map(|list| list.as_array()).collect();
+            subjects.retain(|subjects| subjects.len() == 2);
+            (subjects.len() == 1).then_some(())
+        });
+        assert!(listed.is_some(), "{}", cluster.routez(1));
+        let sum = |node, remote, key| -> u64 {
+            let routez = cluster.routez(node);
+            pooled(&routez, remote, key).iter().filter_map(|count| count.as_u64()).sum()
+        };
+        assert_eq!(sum(1, "a", "subscriptions"), 2);
+        let mut publisher = cluster.client(1);
+        publisher.send(b"PUB bar 5\r\nhello\r\n");
+        publisher.flush();
+        let passed = poll(|| (sum(0, "b", "in_bytes") == 5).then_some(()));
+        assert!(passed.is_some(), "{}", cluster.routez(0));
+        let sent = ["out_msgs", "out_bytes", "in_msgs"].map(|key| sum(1, "a", key));
+        assert_eq!(sent, [1, 5, 0], "{}", cluster.routez(1));
+    });
+}
+
+#[test]
+fn varz_tells_of_the_cluster() {
+    on_each_layout(2, |layout| {
+        let cluster = Plan::new(layout).start();
+        for node in 0..2 {
+            let varz = cluster.varz(node);
+            assert_eq!((&varz["remotes"], &varz["routes"]), (&1.into(), &4.into()), "{varz}");
+            let block = &varz["cluster"];
+            assert_eq!(
+                (&block["name"], &block["pool_size"]),
+                (&"mesh".into(), &3.into()),
+                "{varz}"
+            );
+            assert_eq!(varz["connect_urls"].as_array().map(Vec::len), Some(2), "{varz}");
+        }
+        let urls = &cluster.varz(1)["cluster"]["urls"];
+        assert_eq!(
+            urls.as_array().map(Vec::as_slice),
+            Some(&[cluster.route_address(0).into()][..])
+        );
+    });
+}
+
+#[test]
+fn the_clients_of_an_account_are_counted_apart() {
+    on_each_layout(2, |layout| {
+        let accounts = "accounts {
+            APP: { users: [{ user: app, password: app }] }
+            OTHER: { users: [{ user: other, password: other }] }
+        }";
+        let cluster = Plan::new(layout).top(accounts).start();
+        let _clients = ["app", "app", "other"].map(|user| {
+            cluster.client_with(0, &format!("\"user\":\"{user}\",\"pass\":\"{user}\""))
+        });
+        let node = &cluster.nodes[0];
+        let connz = |query: &str| node.monitor(&format!("/connz?{query}")).expect("/connz answers");
+        assert_eq!(connz("acc=APP")["total"], 2);
+        assert_eq!(connz("acc=OTHER&auth=1")["connections"][0]["account"], "OTHER");
+        let accountz = node.monitor("/accountz?acc=APP").expect("/accountz answers");
+        assert_eq!(accountz["account_detail"]["client_connections"], 2);
+        let accstatz = node.monitor("/accstatz").expect("/accstatz answers");
+        let counts = accstatz["account_statz"].as_array().expect("accounts").iter();
+        let mut counts: Vec<_> =
+            counts.map(|it| (it["acc"].as_str().unwrap(), it["conns"].as_u64())).collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [("APP", Some(2)), ("OTHER", Some(1))]);
+    });
+}
