@@ -154,8 +154,13 @@ impl Engine {
     fn enter(client: &mut Client, identity: Identity) {
         client.phase = Phase::Open;
         client.account = identity.account;
-        if let Some(user) = identity.user {
-            client.about.get_or_insert_default().user = user;
+        match identity.user {
+            Some(user) => client.about.get_or_insert_default().user = user,
+            None => {
+                if let Some(about) = &mut client.about {
+                    about.user = Box::default();
+                }
+            }
         }
     }
 

@@ -112,8 +112,10 @@ impl Expected {
 
     /// Sums that are due, whatever is missing.
     pub(super) fn take_due(&mut self, now: Time) -> Vec<(ReplyTo, u64)> {
-        let due = self.sums.extract_if(.., |_, sum| sum.due <= now);
-        due.map(|(_, sum)| (sum.reply, sum.sum)).collect()
+        let due = self.sums.iter().filter(|(_, sum)| sum.due <= now);
+        let names: Vec<String> = due.map(|(name, _)| name.clone()).collect();
+        let taken = names.iter().filter_map(|name| self.sums.remove(name));
+        taken.map(|sum| (sum.reply, sum.sum)).collect()
     }
 
     /// Forgets requests whose answers would come too late.
