@@ -183,9 +183,12 @@ impl Mesh {
         }
         self.attempts.remove(want);
         // Where there is no place for it, or no sense in it, another one would fare no better.
-        let is_impossible = reason == CloseReason::ProtocolViolation && want.account.is_some();
-        let is_settled =
-            gone == Gone::Refused && (reason == CloseReason::DuplicateRoute || is_impossible);
+        // A server that other connections lead to is repaired by those; of a stranger's bad answer
+        // nothing is known, it may be better next time.
+        let is_known = want.account.is_some() || self.remotes.contains_key(&conn.remote_id);
+        let is_settled = gone == Gone::Refused
+            && (reason == CloseReason::DuplicateRoute
+                || (reason == CloseReason::ProtocolViolation && is_known));
         if is_settled || gone == Gone::Reconfigured {
             return self.expect_repair(&conn.remote_id, turn.now);
         }
