@@ -92,6 +92,12 @@ impl Mesh {
     pub(super) fn handle_pong(&mut self, conn: ConnId, rtt: Duration, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get_mut(&conn) else { return };
         conn.rtt = Some(rtt);
+        conn.heard_at = turn.now;
+        if let Some(remote) = self.remotes.get_mut(&conn.remote_id) {
+            // The PING came behind what had to be said again, and so that has arrived.
+            let is_sure = |(_, repeated): &mut (Time, Time)| turn.now.since(*repeated) > rtt;
+            remote.unsure.take_if(is_sure);
+        }
         if !std::mem::take(&mut conn.is_probing) {
             return;
         }
@@ -173,7 +179,7 @@ impl Mesh {
         }
         let target = self.targets.get_mut(endpoint)?;
         if !target.is_configured() {
-            target.remote = Some(info.server_id.clone());
+            target.set_remote(&info.server_id);
         }
         Some(target)
     }
@@ -355,7 +361,7 @@ impl Mesh {
     pub(super) fn note_answer(&mut self, conn: ConnId, info: &RouteInfo) {
         let Some(want) = self.conns.get(&conn).and_then(Conn::want) else { return };
         if let Some(target) = self.targets.get_mut(&want.endpoint) {
-            target.remote = Some(info.server_id.clone());
+            target.set_remote(&info.server_id);
             target.reached = true;
         }
     }

@@ -80,6 +80,7 @@ enum Happening {
     DialEnds { from: usize, life: u32, dial: u64, reached: Option<End> },
     Resolved { node: usize, life: u32, lookup: u64 },
     Wake { node: usize, life: u32 },
+    PingAll,
 }
 
 impl World {
@@ -100,6 +101,7 @@ impl World {
             made: 0,
             make_options,
         };
+        world.later(PING_INTERVAL, Happening::PingAll);
         for node in 0..nodes {
             let options = world.options(node);
             world.nodes.push(Node { mesh: None, life: 0, client_urls: Vec::new(), options });
@@ -265,12 +267,27 @@ impl World {
                     self.tell(node, Event::Resolved { lookup, addresses: Ok(all) });
                 }
             }
+            Happening::PingAll => self.ping_all(),
             Happening::Wake { node, life } => {
                 if self.nodes[node].life == life {
                     self.wake(node);
                 }
             }
         }
+    }
+
+    /// Every connection that is not dead carries a PING and a PONG now and then.
+    fn ping_all(&mut self) {
+        let is_alive = |socket: &Socket| {
+            let peer = self.conns.get(&socket.peer);
+            socket.registration.is_some() && !socket.is_cut && peer.is_some()
+        };
+        let alive = self.conns.iter().filter(|(_, socket)| is_alive(socket));
+        let alive: Vec<_> = alive.map(|(end, _)| *end).collect();
+        for End { node, conn, .. } in alive {
+            self.tell(node, Event::Pong { conn, rtt: self.latency_max });
+        }
+        self.later(PING_INTERVAL, Happening::PingAll);
     }
 
     fn connect(&mut self, from: usize, life: u32, dial: u64, to: SocketAddr) {
@@ -402,7 +419,10 @@ impl World {
                 Action::Dial { dial, address, .. } => {
                     self.dials += 1;
                     let delay = self.latency();
-                    self.later(delay, Happening::DialArrives { from: node, life, dial, to: address });
+                    self.later(
+                        delay,
+                        Happening::DialArrives { from: node, life, dial, to: address },
+                    );
                 }
                 Action::CheckPassword { .. } => panic!("no hashes here"),
                 Action::ClientUrls(urls) => self.nodes[node].client_urls = urls,
@@ -483,11 +503,8 @@ impl World {
     }
 
     fn announce_eof(&mut self, at: End, silently: bool) {
-        let delay = if silently {
-            Duration::from_millis(self.rng.u64(0..5000))
-        } else {
-            self.latency_max
-        };
+        let delay =
+            if silently { Duration::from_millis(self.rng.u64(0..5000)) } else { self.latency_max };
         self.later(delay, Happening::Eof { at });
     }
 
@@ -532,5 +549,7 @@ fn ephemeral(node: usize) -> SocketAddr {
 }
 
 const PORT: u16 = 6000;
+
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 const LOOKUP: Duration = Duration::from_millis(5);
