@@ -186,13 +186,13 @@ impl Mesh {
 
     /// What a gossiped peer is shown: this server's own credentials. Where only their hash is
     /// known, a configured route of the same user knows the password.
-    fn gossip_auth(&self) -> Option<super::RouteAuth> {
+    pub(super) fn gossip_auth(&self) -> Option<super::RouteAuth> {
         let own = self.options.auth.as_ref()?;
         if !crate::auth::is_bcrypt(&own.password) {
             return Some(own.clone());
         }
-        let others = self.options.routes.iter().filter_map(|route| route.auth.as_ref());
-        others.filter(|auth| auth.user == own.user).next().cloned().or_else(|| Some(own.clone()))
+        let mut others = self.options.routes.iter().filter_map(|route| route.auth.as_ref());
+        others.find(|auth| auth.user == own.user).cloned().or_else(|| Some(own.clone()))
     }
 
     pub(super) fn tls_name_for(&self, endpoint: &Endpoint) -> Option<String> {
@@ -435,7 +435,7 @@ impl Attempt {
 /// Peers say so at the first failure and then about once an hour; each time, once a configured
 /// route was there.
 fn is_worth_an_error(is_first: bool, number: u32, is_configured: bool) -> bool {
-    number == 1 || number % 3600 == 0 || (!is_first && is_configured)
+    number == 1 || number.is_multiple_of(3600) || (!is_first && is_configured)
 }
 
 /// How many dials may be on their way: enough to join a large cluster within a second.

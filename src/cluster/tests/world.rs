@@ -22,13 +22,11 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) dials: usize,
     pub(super) gossip: usize,
-    pub(super) lookups: usize,
     /// Pairs of servers that cannot reach each other.
     pub(super) cut: BTreeSet<(usize, usize)>,
     /// Which servers are taken for the peers' own, and take others so.
     pub(super) is_foreign: fn(usize) -> bool,
     pub(super) latency_max: Duration,
-    pub(super) is_traced: bool,
     conns: BTreeMap<End, Socket>,
     queue: BinaryHeap<Reverse<(Time, u64, Happening)>>,
     made: u64,
@@ -91,11 +89,9 @@ impl World {
             nodes: Vec::new(),
             dials: 0,
             gossip: 0,
-            lookups: 0,
             cut: BTreeSet::new(),
             is_foreign: |_| false,
             latency_max: Duration::from_millis(20),
-            is_traced: std::env::var_os("MESH_TRACE").is_some(),
             conns: BTreeMap::new(),
             queue: BinaryHeap::new(),
             made: 0,
@@ -376,9 +372,6 @@ impl World {
 
     pub(super) fn tell(&mut self, node: usize, event: Event) {
         let mut out = Vec::new();
-        if self.is_traced {
-            eprintln!("{:>12} {node} <- {event:?}", self.now.nanos() / 1000);
-        }
         if let Some(mesh) = &mut self.nodes[node].mesh {
             mesh.handle(self.now, event, &mut out);
         }
@@ -408,12 +401,8 @@ impl World {
         let life = self.nodes[node].life;
         let mut resumed = Vec::new();
         for action in actions {
-            if self.is_traced {
-                eprintln!("{:>12} {node} -> {action:?}", self.now.nanos() / 1000);
-            }
             match action {
                 Action::Resolve { lookup, .. } => {
-                    self.lookups += 1;
                     self.later(LOOKUP, Happening::Resolved { node, life, lookup });
                 }
                 Action::Dial { dial, address, .. } => {
