@@ -112,6 +112,11 @@ impl Mesh {
     fn redial(&mut self, conn: &Conn, gone: Gone, lived: Duration, turn: &mut Turn<'_>) {
         let Some(remote) = self.remotes.get_mut(&conn.remote_id) else { return };
         let has_conns = remote.conns().next().is_some();
+        let was_pooled = !matches!(conn.lane, Some(Lane::Account(_)));
+        if was_pooled {
+            let since = remote.unsure.map_or(conn.heard_at, |(since, _)| since.min(conn.heard_at));
+            remote.unsure = Some((since, turn.now));
+        }
         let delay = jitter(&mut self.rng, REDIAL_JITTER);
         let delay = match gone {
             Gone::Replaced { .. } => return self.expect_repair(&conn.remote_id, turn.now),
@@ -125,6 +130,9 @@ impl Mesh {
         };
         if !has_conns {
             return self.remote_left(&conn.remote_id, delay, turn);
+        }
+        if gone == Gone::Lost && was_pooled {
+            self.repeat_news(&conn.remote_id, turn);
         }
         if let Some(delay) = delay {
             self.ensure(&conn.remote_id.clone(), turn.now + delay);
@@ -145,6 +153,8 @@ impl Mesh {
             }
             // Others who lost it, too, remember it themselves.
             target.gossip_mode = GOSSIP_DISABLED;
+            target.joined = Some(remote.joined);
+            target.lost_at = remote.unsure.map(|(since, _)| since);
             match target.origin {
                 Origin::Configured | Origin::Name(_) => {
                     target.gossip_mode = 0;

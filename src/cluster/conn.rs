@@ -35,6 +35,8 @@ pub(super) struct Conn {
     /// Whether such a dial was configured.
     pub(super) configured: bool,
     pub(super) rtt: Option<Duration>,
+    /// The last sign that the peer gets what it is sent.
+    pub(super) heard_at: Time,
     pub(super) import: Option<SubjectRules>,
     pub(super) export: Option<SubjectRules>,
 }
@@ -74,6 +76,7 @@ impl Conn {
             solicited: false,
             configured: false,
             rtt: None,
+            heard_at: Time::ZERO,
             import: None,
             export: None,
         }
@@ -122,6 +125,11 @@ pub(super) struct Remote {
     pub(super) endpoint: Endpoint,
     /// Those of its URLs that clients are told.
     pub(super) client_urls: Vec<String>,
+    /// When it came for the first time, as far as this server remembers.
+    pub(super) joined: Time,
+    /// After the loss of a connection: what was said since the first time may have been lost with
+    /// it, and was said again at the second.
+    pub(super) unsure: Option<(Time, Time)>,
     /// It is about to stop.
     pub(super) is_lame: bool,
     /// When this server dials what is missing, whoever is expected to.

@@ -92,6 +92,12 @@ impl Mesh {
     pub(super) fn handle_pong(&mut self, conn: ConnId, rtt: Duration, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get_mut(&conn) else { return };
         conn.rtt = Some(rtt);
+        conn.heard_at = turn.now;
+        if let Some(remote) = self.remotes.get_mut(&conn.remote_id) {
+            // The PING came behind what had to be said again, and so that has arrived.
+            let is_sure = |(_, repeated): &mut (Time, Time)| turn.now.since(*repeated) > rtt;
+            remote.unsure.take_if(is_sure);
+        }
         if !std::mem::take(&mut conn.is_probing) {
             return;
         }
@@ -173,20 +179,20 @@ impl Mesh {
         }
         let target = self.targets.get_mut(endpoint)?;
         if !target.is_configured() {
-            target.remote = Some(info.server_id.clone());
+            target.set_remote(&info.server_id);
         }
         Some(target)
     }
 
     /// What a gossiped peer is shown: this server's own credentials. Where only their hash is
     /// known, a configured route of the same user knows the password.
-    fn gossip_auth(&self) -> Option<super::RouteAuth> {
+    pub(super) fn gossip_auth(&self) -> Option<super::RouteAuth> {
         let own = self.options.auth.as_ref()?;
         if !crate::auth::is_bcrypt(&own.password) {
             return Some(own.clone());
         }
-        let others = self.options.routes.iter().filter_map(|route| route.auth.as_ref());
-        others.filter(|auth| auth.user == own.user).next().cloned().or_else(|| Some(own.clone()))
+        let mut others = self.options.routes.iter().filter_map(|route| route.auth.as_ref());
+        others.find(|auth| auth.user == own.user).cloned().or_else(|| Some(own.clone()))
     }
 
     pub(super) fn tls_name_for(&self, endpoint: &Endpoint) -> Option<String> {
@@ -355,7 +361,7 @@ impl Mesh {
     pub(super) fn note_answer(&mut self, conn: ConnId, info: &RouteInfo) {
         let Some(want) = self.conns.get(&conn).and_then(Conn::want) else { return };
         if let Some(target) = self.targets.get_mut(&want.endpoint) {
-            target.remote = Some(info.server_id.clone());
+            target.set_remote(&info.server_id);
             target.reached = true;
         }
     }
@@ -429,7 +435,7 @@ impl Attempt {
 /// Peers say so at the first failure and then about once an hour; each time, once a configured
 /// route was there.
 fn is_worth_an_error(is_first: bool, number: u32, is_configured: bool) -> bool {
-    number == 1 || number % 3600 == 0 || (!is_first && is_configured)
+    number == 1 || number.is_multiple_of(3600) || (!is_first && is_configured)
 }
 
 /// How many dials may be on their way: enough to join a large cluster within a second.

@@ -27,7 +27,7 @@ impl Mesh {
             Role::Solicitor { gossip_mode, .. } => !is_configured && gossip_mode != GOSSIP_OVERRIDE,
         };
         if is_from_gossip || info.gossip_mode == GOSSIP_DISABLED {
-            return;
+            return self.catch_up(info, turn);
         }
         let account = &info.route_account;
         for (other, remote) in &self.remotes {
@@ -45,11 +45,34 @@ impl Mesh {
                 (true, _, false) => GOSSIP_DISABLED,
                 (false, false, _) => 0,
             };
-            let told = RouteInfo { gossip_mode, nonce: String::new(), ..info.clone() };
-            let mut bytes = Vec::new();
-            told.encode_forwarded_line(&mut bytes);
-            if bytes.len() <= GOSSIP_BYTES_MAX {
-                turn.out.push(Action::Send { conn: through, bytes });
+            turn.gossip(through, info, gossip_mode);
+        }
+    }
+
+    /// Tells of a server that was lost and is here again those that have come since it was last
+    /// heard of: they cannot remember it, and nobody else tells them.
+    fn catch_up(&mut self, info: &RouteInfo, turn: &mut Turn<'_>) {
+        let found = self.targets.values_mut().find(|target| {
+            target.remote.as_deref() == Some(&*info.server_id) && target.lost_at.is_some()
+        });
+        let Some(lost_at) = found.and_then(|target| target.lost_at.take()) else { return };
+        for (other, remote) in &self.remotes {
+            let is_newer = remote.joined > lost_at && *other != info.server_id;
+            if let Some(through) = remote.first_pooled().filter(|_| is_newer) {
+                turn.gossip(through, info, GOSSIP_DISABLED);
+            }
+        }
+    }
+
+    /// Says again what may have been said into a connection that was dead already.
+    pub(super) fn repeat_news(&mut self, id: &str, turn: &mut Turn<'_>) {
+        let Some(remote) = self.remotes.get(id) else { return };
+        let (Some(through), Some((since, _))) = (remote.first_pooled(), remote.unsure) else {
+            return;
+        };
+        for (other, remote) in &self.remotes {
+            if other != id && remote.joined > since {
+                turn.gossip(through, &remote.info, GOSSIP_DISABLED);
             }
         }
     }
@@ -68,7 +91,7 @@ impl Mesh {
             return self.hear_gossip(&info, turn);
         }
         if info.ldm {
-            return self.peer_is_lame(id, turn);
+            return self.peer_is_lame(&info.server_id, turn);
         }
         let (claim, name) = (self.cluster.claim(), info.cluster.as_str());
         let theirs = name::NameClaim { name, is_dynamic: info.cluster_dynamic };
@@ -143,11 +166,10 @@ impl Mesh {
     }
 
     /// Keeps clients away from a peer that is about to stop.
-    fn peer_is_lame(&mut self, id: ConnId, turn: &mut Turn<'_>) {
-        let remote = self.conns.get(&id).map(|conn| conn.remote_id.clone()).unwrap_or_default();
-        let Some(remote) = self.remotes.get_mut(&remote) else { return };
+    pub(super) fn peer_is_lame(&mut self, id: &str, turn: &mut Turn<'_>) {
+        let Some(remote) = self.remotes.get_mut(id) else { return };
         if !remote.is_lame {
-            tracing::info!("Server {} enters lame duck mode", remote.name);
+            tracing::info!("Server {} is about to stop", remote.name);
         }
         remote.is_lame = true;
         let urls = std::mem::take(&mut remote.client_urls);
@@ -162,6 +184,18 @@ impl Mesh {
         let info = RouteInfo { ldm: true, ..self.own_info() };
         for conn in self.remotes.values().filter_map(|remote| remote.first_pooled()) {
             turn.send_info(conn, &info);
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Passes on the INFO of another server.
+    fn gossip(&mut self, through: ConnId, info: &RouteInfo, gossip_mode: i64) {
+        let told = RouteInfo { gossip_mode, nonce: String::new(), ..info.clone() };
+        let mut bytes = Vec::new();
+        told.encode_forwarded_line(&mut bytes);
+        if bytes.len() <= GOSSIP_BYTES_MAX {
+            self.out.push(Action::Send { conn: through, bytes });
         }
     }
 }

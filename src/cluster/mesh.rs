@@ -111,6 +111,7 @@ impl Mesh {
                 }
             }
             Event::LameDuck => self.handle_lame_duck(turn),
+            Event::Leaving { id } => self.peer_is_lame(&id, turn),
             Event::Options(options) => self.handle_options(*options, turn),
         }
     }

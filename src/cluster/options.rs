@@ -97,8 +97,8 @@ impl MeshOptions {
 
     /// The server name that a certificate must carry when only an address was dialled.
     pub(super) fn tls_name(&self) -> Option<&str> {
-        let names = self.routes.iter().map(|url| url.host.as_str());
-        names.filter(|host| host.parse::<IpAddr>().is_err()).next()
+        let mut names = self.routes.iter().map(|url| url.host.as_str());
+        names.find(|host| host.parse::<IpAddr>().is_err())
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use ring::Time;
+
 use crate::close::CloseReason;
 use crate::ids::ConnId;
 use crate::proto::route_info::RouteInfo;
@@ -169,6 +171,7 @@ impl Mesh {
         let is_solicitor = !conn.is_acceptor();
         let is_configured = conn.want().is_some_and(|want| self.is_configured(&want.endpoint));
         conn.stage = Stage::Registered { since: turn.now };
+        conn.heard_at = turn.now;
         conn.lane = Some(lane.clone());
         conn.import = info.import.clone();
         conn.export = info.export.clone();
@@ -179,10 +182,11 @@ impl Mesh {
 
         let is_new = !self.remotes.contains_key(&info.server_id);
         let pool_size = self.pool_size_with(&info);
+        let joined = self.joined_before(&info.server_id).unwrap_or(turn.now);
         let remote = self
             .remotes
             .entry(info.server_id.clone())
-            .or_insert_with(|| Remote::new(&info, pool_size));
+            .or_insert_with(|| Remote::new(&info, pool_size, joined));
         let is_first_pooled = !matches!(lane, Lane::Account(_)) && remote.first_pooled().is_none();
         remote.set(&lane, Some(id));
         let registration = registration(&conn, &lane, &info, remote, self.options.headers);
@@ -209,8 +213,19 @@ impl Mesh {
             }
             self.forward(id, &info, turn);
         }
+        let replaces_in = |remote: &Remote| remote.unsure.is_some_and(|(_, at)| at == turn.now);
+        if self.remotes.get(&info.server_id).is_some_and(replaces_in) {
+            // The connection whose place this one took may have been dead for a while.
+            self.repeat_news(&info.server_id, turn);
+        }
         self.finish_attempt(id);
         self.after_registration(&info.server_id, is_solicitor, turn);
+    }
+
+    /// When a server that was lost had come.
+    fn joined_before(&self, id: &str) -> Option<Time> {
+        let targets = self.targets.values().filter(|target| target.remote.as_deref() == Some(id));
+        targets.filter(|target| target.lost_at.is_some()).filter_map(|target| target.joined).min()
     }
 
     /// Pooled connections are dialled again all, once one of them was dialled.
@@ -246,7 +261,7 @@ impl Mesh {
 }
 
 impl Remote {
-    fn new(info: &RouteInfo, pool_size: Option<u16>) -> Self {
+    fn new(info: &RouteInfo, pool_size: Option<u16>, joined: Time) -> Self {
         let endpoint = Endpoint::parse(&info.ip);
         Self {
             name: info.server_name.clone(),
@@ -258,6 +273,8 @@ impl Remote {
             refused: BTreeSet::new(),
             endpoint: endpoint.unwrap_or_else(|| Endpoint::new(&info.host, 0)),
             client_urls: Vec::new(),
+            joined,
+            unsure: None,
             is_lame: false,
             repair_at: None,
             repairs: 0,

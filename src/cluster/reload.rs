@@ -18,6 +18,7 @@ impl Mesh {
             self.rename(turn);
         }
         self.change_routes(&before, turn);
+        self.refresh_targets();
         let reason = self.reason_to_begin_again(&before);
         if let Some(reason) = reason {
             self.begin_again(reason, |_, _| true, turn);
@@ -52,6 +53,25 @@ impl Mesh {
         }
         for url in new.iter().filter(|url| differs(url, &old)) {
             self.add_configured_route(url, turn.now);
+        }
+    }
+
+    /// What gossiped peers are shown is this server's own, and may have changed.
+    fn refresh_targets(&mut self) {
+        let auth = self.gossip_auth();
+        let names: Vec<_> = self
+            .targets
+            .iter()
+            .map(|(endpoint, target)| match &target.origin {
+                Origin::Name(name) => self.tls_name_for(name),
+                Origin::Configured | Origin::Gossiped => self.tls_name_for(endpoint),
+            })
+            .collect();
+        for (target, tls_name) in self.targets.values_mut().zip(names) {
+            target.tls_name = tls_name;
+            if target.auth.is_some() && !target.is_configured() {
+                target.auth.clone_from(&auth);
+            }
         }
     }
 

@@ -89,6 +89,10 @@ pub(super) struct Target {
     pub(super) reached: bool,
     /// When a gossiped address is given up.
     pub(super) forget_at: Time,
+    /// Since when its server, which is lost, may not have heard what was said to it.
+    pub(super) lost_at: Option<Time>,
+    /// When that server came for the first time.
+    pub(super) joined: Option<Time>,
 }
 
 /// Who told of an address.
@@ -114,6 +118,17 @@ impl Target {
             failures: 0,
             reached: false,
             forget_at: Time::MAX,
+            lost_at: None,
+            joined: None,
+        }
+    }
+
+    /// Another server may have taken the address, and that one is new.
+    pub(super) fn set_remote(&mut self, id: &str) {
+        if self.remote.as_deref() != Some(id) {
+            self.remote = Some(id.to_owned());
+            self.lost_at = None;
+            self.joined = None;
         }
     }
 

@@ -167,7 +167,7 @@ fn trouble(world: &mut World, steps: usize) {
 
 #[test]
 fn after_every_trouble_the_mesh_is_whole_again() {
-    for seed in 0..300 {
+    for seed in 0..200 {
         let nodes = 3 + usize::try_from(seed % 4).unwrap();
         let mut world = World::new(nodes, seed, if seed % 2 == 0 { options } else { one_seed });
         everybody(&mut world);
@@ -211,16 +211,16 @@ fn a_killed_server_is_back_within_two_seconds() {
 #[test]
 fn dials_and_gossip_grow_no_faster_than_the_square_of_the_servers() {
     // Four connections a pair: 2 n² dials at least. Both ends may dial at the same time, which
-    // doubles that. Each server that comes is told to each that is there, from both seeds.
+    // doubles that. Each server that comes is told to each that is there: by each seed, and once
+    // more where a connection was replaced.
     for nodes in [3, 5, 10, 20, 40] {
         for make in [options, one_seed] {
             let mut world = World::new(nodes, 7, make);
             everybody(&mut world);
-            let took = world.run_until_whole(60 * SECOND);
+            world.run_until_whole(60 * SECOND);
             let square = nodes * nodes;
-            eprintln!("{nodes}: {} dials {} gossip {took:?}", world.dials, world.gossip);
             assert!(world.dials <= 4 * square, "{nodes}: {} dials", world.dials);
-            assert!(world.gossip <= 6 * square, "{nodes}: {} INFOs", world.gossip);
+            assert!(world.gossip <= 3 * square, "{nodes}: {} INFOs", world.gossip);
         }
     }
 }
@@ -231,6 +231,7 @@ fn a_large_cluster_cut_in_two_is_whole_again_without_a_storm() {
         let mut world = World::new(nodes, 3, options);
         everybody(&mut world);
         world.run_until_whole(60 * SECOND);
+        world.run(10 * SECOND);
         let (dials, gossip) = (world.dials, world.gossip);
         let pairs = (0..nodes / 2).flat_map(|a| (nodes / 2..nodes).map(move |b| (a, b)));
         for (a, b) in pairs.clone() {
@@ -238,12 +239,11 @@ fn a_large_cluster_cut_in_two_is_whole_again_without_a_storm() {
         }
         world.run(20 * SECOND);
         pairs.for_each(|(a, b)| world.set_cut(a, b, false));
-        let took = world.run_until_whole(60 * SECOND);
+        world.run_until_whole(60 * SECOND);
         let square = nodes * nodes;
         let (dials, gossip) = (world.dials - dials, world.gossip - gossip);
-        eprintln!("{nodes}: {dials} dials {gossip} gossip {took:?}");
-        assert!(dials <= 20 * square, "{nodes}: {dials} dials");
-        assert!(gossip <= 10 * square, "{nodes}: {gossip} INFOs");
+        assert!(dials <= 4 * square, "{nodes}: {dials} dials");
+        assert!(gossip <= 4 * square, "{nodes}: {gossip} INFOs");
     }
 }
 

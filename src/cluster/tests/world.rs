@@ -22,13 +22,11 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) dials: usize,
     pub(super) gossip: usize,
-    pub(super) lookups: usize,
     /// Pairs of servers that cannot reach each other.
     pub(super) cut: BTreeSet<(usize, usize)>,
     /// Which servers are taken for the peers' own, and take others so.
     pub(super) is_foreign: fn(usize) -> bool,
     pub(super) latency_max: Duration,
-    pub(super) is_traced: bool,
     conns: BTreeMap<End, Socket>,
     queue: BinaryHeap<Reverse<(Time, u64, Happening)>>,
     made: u64,
@@ -80,6 +78,7 @@ enum Happening {
     DialEnds { from: usize, life: u32, dial: u64, reached: Option<End> },
     Resolved { node: usize, life: u32, lookup: u64 },
     Wake { node: usize, life: u32 },
+    PingAll,
 }
 
 impl World {
@@ -90,16 +89,15 @@ impl World {
             nodes: Vec::new(),
             dials: 0,
             gossip: 0,
-            lookups: 0,
             cut: BTreeSet::new(),
             is_foreign: |_| false,
             latency_max: Duration::from_millis(20),
-            is_traced: std::env::var_os("MESH_TRACE").is_some(),
             conns: BTreeMap::new(),
             queue: BinaryHeap::new(),
             made: 0,
             make_options,
         };
+        world.later(PING_INTERVAL, Happening::PingAll);
         for node in 0..nodes {
             let options = world.options(node);
             world.nodes.push(Node { mesh: None, life: 0, client_urls: Vec::new(), options });
@@ -265,12 +263,27 @@ impl World {
                     self.tell(node, Event::Resolved { lookup, addresses: Ok(all) });
                 }
             }
+            Happening::PingAll => self.ping_all(),
             Happening::Wake { node, life } => {
                 if self.nodes[node].life == life {
                     self.wake(node);
                 }
             }
         }
+    }
+
+    /// Every connection that is not dead carries a PING and a PONG now and then.
+    fn ping_all(&mut self) {
+        let is_alive = |socket: &Socket| {
+            let peer = self.conns.get(&socket.peer);
+            socket.registration.is_some() && !socket.is_cut && peer.is_some()
+        };
+        let alive = self.conns.iter().filter(|(_, socket)| is_alive(socket));
+        let alive: Vec<_> = alive.map(|(end, _)| *end).collect();
+        for End { node, conn, .. } in alive {
+            self.tell(node, Event::Pong { conn, rtt: self.latency_max });
+        }
+        self.later(PING_INTERVAL, Happening::PingAll);
     }
 
     fn connect(&mut self, from: usize, life: u32, dial: u64, to: SocketAddr) {
@@ -359,9 +372,6 @@ impl World {
 
     pub(super) fn tell(&mut self, node: usize, event: Event) {
         let mut out = Vec::new();
-        if self.is_traced {
-            eprintln!("{:>12} {node} <- {event:?}", self.now.nanos() / 1000);
-        }
         if let Some(mesh) = &mut self.nodes[node].mesh {
             mesh.handle(self.now, event, &mut out);
         }
@@ -391,12 +401,8 @@ impl World {
         let life = self.nodes[node].life;
         let mut resumed = Vec::new();
         for action in actions {
-            if self.is_traced {
-                eprintln!("{:>12} {node} -> {action:?}", self.now.nanos() / 1000);
-            }
             match action {
                 Action::Resolve { lookup, .. } => {
-                    self.lookups += 1;
                     self.later(LOOKUP, Happening::Resolved { node, life, lookup });
                 }
                 Action::Dial { dial, address, .. } => {
@@ -532,5 +538,7 @@ fn ephemeral(node: usize) -> SocketAddr {
 }
 
 const PORT: u16 = 6000;
+
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 const LOOKUP: Duration = Duration::from_millis(5);

@@ -1,0 +1,728 @@
+//! The rules of the protocol, one by one: a mesh is told something, and answers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use ring::{Time, Token};
+
+use crate::close::CloseReason as R;
+use crate::cluster::{
+    Action, Event, Lane, Mesh, MeshOptions, Registration, RouteAuth, RouteUrl, pool_index,
+};
+use crate::ids::ConnId;
+use crate::proto::route_info::{Ringmesh, RouteConnect, RouteInfo, SubjectRules};
+use crate::transport::Mode;
+
+const NOW: Time = Time::from_nanos(1_000_000_000_000);
+const US: &str = "NM";
+
+/// A mesh, and short ways to talk to it.
+struct Talk {
+    mesh: Mesh,
+    now: Time,
+    conns: u32,
+}
+
+fn options() -> MeshOptions {
+    MeshOptions {
+        server_id: US.to_owned(),
+        server_name: "us".to_owned(),
+        version: "2.15.1".to_owned(),
+        cluster: Some("C".to_owned()),
+        host: "10.0.0.9".to_owned(),
+        port: 6222,
+        pool_size: Some(3),
+        accounts: ["$SYS".to_owned()].into(),
+        accounts_known: ["$SYS", "$G", "A"].map(str::to_owned).into(),
+        headers: true,
+        max_payload: 1 << 20,
+        ..MeshOptions::default()
+    }
+}
+
+fn route(host: &str, port: u16) -> RouteUrl {
+    RouteUrl { host: host.to_owned(), port, auth: None }
+}
+
+fn connect() -> RouteConnect {
+    RouteConnect {
+        echo: true,
+        headers: true,
+        name: "NX".to_owned(),
+        cluster: "C".to_owned(),
+        ..RouteConnect::default()
+    }
+}
+
+fn info(id: &str) -> RouteInfo {
+    RouteInfo {
+        server_id: id.to_owned(),
+        server_name: format!("name-{id}"),
+        proto: 3,
+        host: "0.0.0.0".to_owned(),
+        port: 6222,
+        headers: true,
+        cluster: "C".to_owned(),
+        compression: Some("off".to_owned()),
+        route_pool_size: 3,
+        ..RouteInfo::default()
+    }
+}
+
+/// What stands behind the verb.
+fn json(encode: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+    let mut line = Vec::new();
+    encode(&mut line);
+    let text = String::from_utf8(line).unwrap();
+    text.split_once(' ').unwrap().1.trim().as_bytes().to_vec()
+}
+
+fn peer(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, last], 40_000))
+}
+
+/// Actions in a few words, INFOs with what differs.
+fn words(actions: &[Action]) -> Vec<String> {
+    actions.iter().map(word).collect()
+}
+
+fn word(action: &Action) -> String {
+    match action {
+        Action::Resolve { host, port, .. } => format!("resolve {host}:{port}"),
+        Action::Dial { address, .. } => format!("dial {address}"),
+        Action::CheckPassword { .. } => "check".to_owned(),
+        Action::Send { bytes, .. } => {
+            let text = std::str::from_utf8(bytes).unwrap();
+            let (verb, rest) = text.split_once(' ').unwrap();
+            if verb != "INFO" {
+                return verb.to_owned();
+            }
+            let info = RouteInfo::parse(rest.trim().as_bytes()).unwrap();
+            let mut said = format!("INFO {}", info.server_id);
+            if let Some(mode) = info.compression.filter(|_| info.server_id == US) {
+                said += &format!(" {mode}");
+            }
+            if info.route_pool_idx != 0 {
+                said += &format!(" idx={}", info.route_pool_idx);
+            }
+            if !info.route_account.is_empty() {
+                said += &format!(" acc={}", info.route_account);
+            }
+            if info.gossip_mode != 0 {
+                said += &format!(" gossip={}", info.gossip_mode);
+            }
+            said
+        }
+        Action::Compress { mode, .. } => format!("compress {mode}"),
+        Action::Register { registration, .. } => format!("register {:?}", registration.lane),
+        Action::Ping { .. } => "PING".to_owned(),
+        Action::Continue { .. } => "continue".to_owned(),
+        Action::Close { reason, error, .. } => match error {
+            Some(error) => format!("close {reason}: {error}"),
+            None => format!("close {reason}"),
+        },
+        Action::ForgetAccount { account, .. } => format!("forget {account}"),
+        Action::PeerRules { .. } => "rules".to_owned(),
+        Action::ClientUrls(urls) => format!("urls {}", urls.join(" ")),
+        Action::ClusterName(name) => format!("name {name}"),
+        Action::RemoteJoined { id, .. } => format!("joined {id}"),
+        Action::RemoteLeft { id } => format!("left {id}"),
+    }
+}
+
+impl Talk {
+    fn new(options: MeshOptions) -> Self {
+        Self { mesh: Mesh::new(options, 1, NOW), now: NOW, conns: 0 }
+    }
+
+    fn tell(&mut self, event: Event) -> Vec<Action> {
+        let mut out = Vec::new();
+        self.mesh.handle(self.now, event, &mut out);
+        out
+    }
+
+    fn wait(&mut self, span: Duration) -> Vec<Action> {
+        let (mut out, end) = (Vec::new(), self.now + span);
+        while let Some(at) = self.mesh.deadline().filter(|at| *at <= end) {
+            self.now = at.max(self.now);
+            self.mesh.expire(self.now, &mut out);
+        }
+        self.now = end;
+        out
+    }
+
+    fn accept(&mut self, last: u8) -> (ConnId, Vec<Action>) {
+        self.conns += 1;
+        let conn = ConnId { shard: 0, token: Token::new(self.conns, 0) };
+        let out = self.tell(Event::Accepted { conn, rid: 1, peer: peer(last) });
+        (conn, out)
+    }
+
+    fn connect(&mut self, conn: ConnId, connect: &RouteConnect) -> Vec<Action> {
+        self.tell(Event::Connect { conn, json: json(|out| connect.encode_line(out)) })
+    }
+
+    fn info(&mut self, conn: ConnId, info: &RouteInfo) -> Vec<Action> {
+        self.tell(Event::Info { conn, json: json(|out| info.encode_info_line(out)) })
+    }
+
+    /// A connection that the peer dialled, up to its CONNECT.
+    fn connected(&mut self, last: u8) -> ConnId {
+        let (conn, _) = self.accept(last);
+        assert_eq!(words(&self.connect(conn, &connect())), ["continue"]);
+        conn
+    }
+
+    /// A connection that the peer dialled, registered.
+    fn joined(&mut self, last: u8, info: &RouteInfo) -> ConnId {
+        let conn = self.connected(last);
+        let out = words(&self.info(conn, info));
+        assert!(out.iter().any(|word| word.starts_with("register")), "{out:?}");
+        conn
+    }
+
+    /// Lets the dials among the actions reach their peers.
+    fn dialed(&mut self, actions: &[Action]) -> Vec<(ConnId, Vec<Action>)> {
+        let mut reached = Vec::new();
+        for action in actions {
+            if let Action::Dial { dial, address, .. } = action {
+                self.conns += 1;
+                let conn = ConnId { shard: 0, token: Token::new(self.conns, 0) };
+                let event = Event::Dialed { dial: *dial, conn, rid: 1, peer: *address };
+                reached.push((conn, self.tell(event)));
+            }
+        }
+        reached
+    }
+}
+
+fn registration(actions: &[Action]) -> &Registration {
+    let found = actions.iter().find_map(|action| match action {
+        Action::Register { registration, .. } => Some(registration),
+        _other => None,
+    });
+    found.expect("a registration")
+}
+
+#[test]
+fn accounts_fall_to_the_pool_indexes_that_peers_compute() {
+    for (account, by_size) in [
+        ("$G", [0, 2, 0, 3, 4]),
+        ("$SYS", [0, 0, 0, 0, 0]),
+        ("ACC1", [1, 2, 1, 2, 1]),
+        ("tenant-a", [1, 0, 3, 1, 3]),
+        ("ünï", [0, 2, 2, 1, 6]),
+    ] {
+        assert_eq!([2, 3, 4, 5, 8].map(|size| pool_index(account, size)), by_size, "{account}");
+    }
+    assert_eq!((pool_index("A", 0), pool_index("A", 1)), (0, 0));
+}
+
+#[test]
+fn who_accepts_speaks_first_and_registers_the_index_it_is_told() {
+    let mut talk = Talk::new(options());
+    let (conn, out) = talk.accept(1);
+    assert_eq!(words(&out), ["INFO NM accept"]);
+    assert_eq!(words(&talk.connect(conn, &connect())), ["continue"]);
+    assert_eq!(words(&talk.connect(conn, &connect())), ["continue"], "a second one is tolerated");
+    let out = talk.info(conn, &RouteInfo { route_pool_idx: 2, ..info("NX") });
+    assert_eq!(words(&out), ["joined NX", "register Pool(2)"]);
+    let found = registration(&out);
+    assert!(!found.solicited && !found.ringmesh && found.headers && found.lane.names_accounts());
+    assert_eq!((found.pool_size, found.url.as_str()), (3, "nats-route://10.0.0.1:6222/"));
+    let conn = talk.connected(1);
+    let out = talk.info(conn, &RouteInfo { route_account: "$SYS".to_owned(), ..info("NX") });
+    assert_eq!(words(&out), ["register Account(\"$SYS\")"]);
+    assert!(!registration(&out).lane.names_accounts());
+}
+
+#[test]
+fn a_connect_that_does_not_fit_is_refused_in_the_peers_words() {
+    let check = |change: fn(&mut RouteConnect), expected: &str| {
+        let mut talk = Talk::new(MeshOptions {
+            auth: Some(RouteAuth { user: "u".to_owned(), password: "p".to_owned() }),
+            ..options()
+        });
+        let (conn, _) = talk.accept(1);
+        let mut connect = RouteConnect { user: "u".to_owned(), pass: "p".to_owned(), ..connect() };
+        change(&mut connect);
+        assert_eq!(words(&talk.connect(conn, &connect)), [expected]);
+    };
+    check(|_| {}, "continue");
+    let violation = "close Authentication Failure: Authorization Violation";
+    check(|c| c.pass.clear(), violation);
+    check(|c| c.user = "x".to_owned(), violation);
+    check(|c| c.account = "A".to_owned(), violation);
+    check(|c| c.lang = "go".to_owned(), "close Incorrect Port: attempted to connect to route port");
+    check(
+        |c| c.gateway = "GW".to_owned(),
+        "close Wrong Gateway: Rejecting connection from gateway \"GW\" on the Route port",
+    );
+    check(
+        |c| c.cluster = "_".to_owned(),
+        "close Cluster Name Conflict: Rejecting connection, cluster name \"_\" is reserved",
+    );
+    check(
+        |c| c.cluster = "D".to_owned(),
+        "close Cluster Name Conflict: \
+         Rejecting connection, cluster name \"D\" does not match \"C\"",
+    );
+    let mut talk = Talk::new(options());
+    let (conn, _) = talk.accept(1);
+    let out = talk.tell(Event::Connect { conn, json: b"{".to_vec() });
+    assert_eq!(words(&out), ["close Protocol Violation"]);
+    let (conn, _) = talk.accept(1);
+    assert_eq!(words(&talk.info(conn, &info("NX"))), [violation], "CONNECT comes first");
+}
+
+#[test]
+fn a_hashed_password_is_compared_elsewhere() {
+    let hash = bcrypt::hash("p", 4).unwrap();
+    for (right, expected) in
+        [(true, "continue"), (false, "close Authentication Failure: Authorization Violation")]
+    {
+        let mut talk = Talk::new(MeshOptions {
+            auth: Some(RouteAuth { user: "u".to_owned(), password: hash.clone() }),
+            ..options()
+        });
+        let (conn, _) = talk.accept(1);
+        let pass = if right { "p" } else { &hash }.to_owned();
+        let out = talk.connect(conn, &RouteConnect { user: "u".to_owned(), pass, ..connect() });
+        assert_eq!(words(&out), ["check"]);
+        let Some(Action::CheckPassword { job, .. }) = out.into_iter().next() else { panic!() };
+        let accepted = job.run().is_some();
+        assert_eq!(words(&talk.tell(Event::Verdict { conn, accepted })), [expected]);
+    }
+}
+
+#[test]
+fn an_info_that_does_not_fit_is_refused_in_the_peers_words() {
+    let check = |change: fn(&mut RouteInfo), expected: &str| {
+        let mut talk = Talk::new(options());
+        let conn = talk.connected(1);
+        let mut info = info("NX");
+        change(&mut info);
+        assert_eq!(words(&talk.info(conn, &info)), [expected]);
+        assert!(talk.mesh.links().is_empty(), "nothing is left of it");
+    };
+    check(|i| i.server_id = US.to_owned(), "close Duplicate Route");
+    check(|i| i.server_id = "a.b".to_owned(), "close Protocol Violation");
+    check(|i| i.cluster = "_".to_owned(), "close Cluster Name Conflict");
+    check(|i| i.cluster = "D".to_owned(), "close Cluster Name Conflict");
+    check(|i| i.server_name = "us".to_owned(), "close Duplicate Server Name");
+    check(
+        |i| i.compression = Some("zstd".to_owned()),
+        "close Protocol Violation: unsupported route compression mode \"zstd\"",
+    );
+    check(
+        |i| i.route_pool_idx = 3,
+        "close Protocol Violation: Invalid route pool index: 3 - pool size is 3",
+    );
+    check(
+        |i| i.route_account = "A".to_owned(),
+        "close Protocol Violation: No route for account \"A\"",
+    );
+    check(
+        |i| i.route_account = "NOPE".to_owned(),
+        "close Missing Account: Unable to lookup account \"NOPE\": account missing",
+    );
+    check(
+        |i| {
+            i.route_account = "$SYS".to_owned();
+            i.route_pool_size = 0;
+        },
+        "close Protocol Violation: Not possible to have a dedicated route for account \"$SYS\" \
+         between those servers",
+    );
+}
+
+#[test]
+fn who_dials_takes_the_lowest_free_index_and_asks_for_the_next() {
+    let mut talk = Talk::new(MeshOptions { routes: vec![route("10.0.0.1", 6222)], ..options() });
+    let out = talk.wait(Duration::ZERO);
+    assert_eq!(words(&out), ["dial 10.0.0.1:6222", "dial 10.0.0.1:6222"], "pool and $SYS");
+    let dialed = talk.dialed(&out);
+    assert!(dialed.iter().all(|(_, out)| words(out) == ["CONNECT"]));
+    let told = RouteInfo { compression: Some("accept".to_owned()), ..info("NX") };
+    let (conn, system) = (dialed[0].0, dialed[1].0);
+    let out = talk.info(conn, &told);
+    assert_eq!(words(&out), ["INFO NM off", "joined NX", "register Pool(0)", "PING"]);
+    assert!(registration(&out).solicited && registration(&out).configured);
+    let out = talk.info(system, &told);
+    assert_eq!(words(&out), ["INFO NM off acc=$SYS", "register Account(\"$SYS\")"]);
+    for (index, more) in [(1, true), (2, false)] {
+        let last = ConnId { shard: 0, token: Token::new(talk.conns, 0) };
+        let probe = if index == 1 { conn } else { last };
+        let out = talk.tell(Event::Pong { conn: probe, rtt: Duration::from_millis(1) });
+        assert_eq!(words(&out), ["dial 10.0.0.1:6222"]);
+        let next = talk.dialed(&out)[0].0;
+        let mut expected =
+            vec![format!("INFO NM off idx={index}"), format!("register Pool({index})")];
+        expected.extend(more.then(|| "PING".to_owned()));
+        assert_eq!(words(&talk.info(next, &told)), expected);
+    }
+    assert_eq!((talk.mesh.missing_links(), talk.mesh.deadline()), (0, None));
+}
+
+#[test]
+fn compression_begins_behind_the_right_line() {
+    let fast = || MeshOptions { compression: Some(Mode::Fast), ..options() };
+    let mut talk = Talk::new(fast());
+    let conn = talk.connected(1);
+    let told = RouteInfo { compression: Some("s2_better".to_owned()), ..info("NX") };
+    let out = words(&talk.info(conn, &told));
+    assert_eq!(out, ["compress s2_fast", "INFO NM s2_fast", "continue"]);
+    let told = RouteInfo { route_pool_idx: 1, ..told };
+    assert_eq!(words(&talk.info(conn, &told)), ["joined NX", "register Pool(1)"]);
+
+    let mut talk = Talk::new(MeshOptions { routes: vec![route("10.0.0.1", 6222)], ..fast() });
+    let out = talk.wait(Duration::ZERO);
+    let (conn, _) = talk.dialed(&out)[0];
+    let told = RouteInfo { compression: Some("accept".to_owned()), ..info("NX") };
+    let out = words(&talk.info(conn, &told));
+    assert_eq!(out, ["INFO NM s2_fast", "compress s2_fast", "continue"]);
+    let out = words(&talk.info(conn, &told));
+    assert_eq!(out, ["INFO NM s2_fast", "joined NX", "register Pool(0)", "PING"]);
+}
+
+#[test]
+fn a_server_without_compression_sends_the_info_of_an_account_at_once() {
+    let routes = vec![route("10.0.0.1", 6222)];
+    let off = MeshOptions { compression: Some(Mode::Off), routes, ..options() };
+    let mut talk = Talk::new(off.clone());
+    let out = talk.wait(Duration::ZERO);
+    let dialed = talk.dialed(&out);
+    assert_eq!(words(&dialed[0].1), ["CONNECT"]);
+    assert_eq!(words(&dialed[1].1), ["CONNECT", "INFO NM off acc=$SYS"]);
+    let mut talk = Talk::new(MeshOptions { pool_size: None, ..off });
+    let out = talk.wait(Duration::ZERO);
+    assert_eq!(out.len(), 1, "no pool, no accounts");
+    let (conn, out) = talk.dialed(&out).remove(0);
+    assert_eq!(words(&out), ["CONNECT", "INFO NM off"]);
+    assert_eq!(words(&talk.info(conn, &info("NX"))), ["joined NX", "register Everything"]);
+}
+
+#[test]
+fn of_two_connections_for_one_place_peers_keep_the_older() {
+    let mut talk = Talk::new(options());
+    talk.joined(1, &info("NX"));
+    let second = talk.connected(1);
+    assert_eq!(words(&talk.info(second, &info("NX"))), ["close Duplicate Route"]);
+}
+
+#[test]
+fn of_two_dials_at_once_the_one_of_the_smaller_id_survives() {
+    for (id, expected) in [
+        ("NA", vec!["close Duplicate Route", "register Pool(0)"]),
+        ("NZ", vec!["close Duplicate Route"]),
+    ] {
+        let routes = vec![route("10.0.0.1", 6222)];
+        let mut talk = Talk::new(MeshOptions { routes, ..options() });
+        let theirs = RouteInfo { ringmesh: Some(Ringmesh::default()), ..info(id) };
+        let out = talk.wait(Duration::ZERO);
+        let (ours, _) = talk.dialed(&out)[0];
+        assert!(words(&talk.info(ours, &theirs)).contains(&"register Pool(0)".to_owned()));
+        let second = talk.connected(1);
+        let out = talk.info(second, &theirs);
+        assert_eq!(words(&out), expected, "{id}");
+        let closed = out.iter().find_map(|action| match action {
+            Action::Close { conn, .. } => Some(*conn),
+            _other => None,
+        });
+        assert_eq!(closed, Some(if id == "NA" { ours } else { second }));
+    }
+}
+
+#[test]
+fn a_pool_that_is_full_takes_no_more_and_is_not_dialled_again() {
+    let mut talk = Talk::new(MeshOptions { routes: vec![route("10.0.0.1", 6222)], ..options() });
+    let dials = talk.wait(Duration::ZERO);
+    let dialed = talk.dialed(&dials);
+    for index in 0..3 {
+        talk.joined(2, &RouteInfo { route_pool_idx: index, ..info("NX") });
+    }
+    let conn = talk.joined(2, &RouteInfo { route_account: "$SYS".to_owned(), ..info("NX") });
+    let out: Vec<_> =
+        dialed.iter().flat_map(|(conn, _)| words(&talk.info(*conn, &info("NX")))).collect();
+    assert_eq!(out, ["close Duplicate Route", "close Duplicate Route"]);
+    assert!(talk.wait(Duration::from_secs(30)).is_empty());
+    // What stays is dialled again in place of what went.
+    let out = talk.tell(Event::Closed { conn, reason: R::ClientClosed });
+    assert!(out.is_empty());
+    assert!(talk.wait(Duration::from_millis(999)).is_empty());
+    assert_eq!(words(&talk.wait(Duration::from_millis(200))), ["dial 10.0.0.1:6222"]);
+}
+
+#[test]
+fn a_route_to_oneself_is_given_up() {
+    let mut talk = Talk::new(MeshOptions {
+        routes: vec![route("10.0.0.1", 6222), route("10.0.0.9", 6222)],
+        interfaces: vec!["10.0.0.9".parse().unwrap()],
+        ..options()
+    });
+    let dials = talk.wait(Duration::ZERO);
+    assert_eq!(dials.len(), 2, "the own address is not even dialled");
+    for (conn, _) in talk.dialed(&dials) {
+        assert_eq!(words(&talk.info(conn, &info(US))), ["close Duplicate Route"]);
+    }
+    assert!(talk.wait(Duration::from_secs(60)).is_empty());
+    assert_eq!(talk.mesh.missing_links(), 0);
+}
+
+#[test]
+fn a_configured_route_is_dialled_for_ever() {
+    for (backoff, at_least) in [(false, 250), (true, 10)] {
+        let mut talk = Talk::new(MeshOptions {
+            routes: vec![route("10.0.0.1", 6222)],
+            connect_backoff: backoff,
+            ..options()
+        });
+        let mut dials = 0;
+        let mut out = talk.wait(Duration::ZERO);
+        for _ in 0..300 * 20 {
+            for action in std::mem::take(&mut out) {
+                let Action::Dial { dial, .. } = action else { panic!("{action:?}") };
+                dials += 1;
+                let error = "refused".to_owned();
+                assert!(talk.tell(Event::DialFailed { dial, error }).is_empty());
+            }
+            out = talk.wait(Duration::from_millis(50));
+        }
+        assert!((at_least..at_least + 60).contains(&dials), "{backoff}: {dials}");
+        assert_eq!(talk.mesh.missing_links(), 4);
+    }
+}
+
+#[test]
+fn a_peer_that_takes_no_connection_for_an_account_is_not_asked_again() {
+    let mut talk = Talk::new(MeshOptions { routes: vec![route("10.0.0.1", 6222)], ..options() });
+    let dials = talk.wait(Duration::ZERO);
+    let dialed = talk.dialed(&dials);
+    for (conn, _) in &dialed {
+        talk.info(*conn, &info("NX"));
+    }
+    let text = "No route for account \"$SYS\"".to_owned();
+    let out = words(&talk.tell(Event::Refused { conn: dialed[1].0, text }));
+    assert_eq!(out, ["close Parse Error"]);
+    assert!(talk.wait(Duration::from_secs(30)).is_empty());
+}
+
+#[test]
+fn a_newcomer_is_told_to_the_others_by_the_rules_of_gossip() {
+    let mut talk = Talk::new(options());
+    talk.joined(1, &info("NX"));
+    let second = talk.connected(2);
+    let out = words(&talk.info(second, &info("NY")));
+    assert_eq!(out, ["joined NY", "register Pool(0)", "INFO NY gossip=1"]);
+    let third = talk.connected(3);
+    let out = words(&talk.info(third, &RouteInfo { gossip_mode: 1, ..info("NZ") }));
+    assert_eq!(out, ["joined NZ", "register Pool(0)"], "whoever dials by gossip is no news");
+
+    // A configured peer is told on by those who hear of it, and hears itself in that mode.
+    let mut talk = Talk::new(MeshOptions { routes: vec![route("10.0.0.1", 6222)], ..options() });
+    let out = talk.wait(Duration::ZERO);
+    talk.joined(2, &info("NY"));
+    let (conn, _) = talk.dialed(&out)[0];
+    let out = words(&talk.info(conn, &info("NX")));
+    assert!(out.contains(&"INFO NX gossip=2".to_owned()), "{out:?}");
+    let third = talk.connected(3);
+    let out = words(&talk.info(third, &info("NZ")));
+    assert_eq!(out[2..], ["INFO NZ gossip=2", "INFO NZ gossip=1"]);
+}
+
+#[test]
+fn gossip_leads_to_dials_unless_the_server_is_known() {
+    let mut talk = Talk::new(MeshOptions { routes: vec![route("10.0.0.7", 6222)], ..options() });
+    let conn = talk.joined(1, &info("NX"));
+    let told = |id: &str, ip: &str| RouteInfo {
+        ip: format!("nats-route://{ip}:6222/"),
+        gossip_mode: 2,
+        ..info(id)
+    };
+    for known in [told("NX", "10.0.0.1"), told(US, "10.0.0.9"), told("NS", "10.0.0.7")] {
+        assert_eq!(words(&talk.info(conn, &known)), [""; 0], "{known:?}");
+    }
+    let out = talk.info(conn, &told("NY", "10.0.0.2"));
+    assert_eq!(words(&out), ["dial 10.0.0.2:6222", "dial 10.0.0.2:6222"]);
+    assert!(talk.info(conn, &told("NY", "10.0.0.2")).is_empty(), "once is enough");
+    let (dialed, _) = talk.dialed(&out)[0];
+    let out = words(&talk.info(dialed, &info("NY")));
+    assert_eq!(out[0], "INFO NM off gossip=2");
+    assert!(out.contains(&"INFO NY".to_owned()), "mode 2 is told on: {out:?}");
+    for bad in ["", "nats-route://", "nats-route://h", "nats-route://h:0"] {
+        let told = RouteInfo { ip: bad.to_owned(), ..info("NQ") };
+        assert!(talk.info(conn, &told).is_empty(), "{bad}");
+    }
+}
+
+#[test]
+fn a_hash_does_not_keep_a_server_from_dialling_gossiped_peers() {
+    let auth = |password: &str| Some(RouteAuth { user: "u".into(), password: password.into() });
+    let seed = RouteUrl { auth: auth("clear"), ..route("10.0.0.7", 6222) };
+    let hash = bcrypt::hash("clear", 4).unwrap();
+    let mut talk = Talk::new(MeshOptions { routes: vec![seed], auth: auth(&hash), ..options() });
+    let dials = talk.wait(Duration::ZERO);
+    let (conn, _) = talk.dialed(&dials)[0];
+    talk.info(conn, &info("NX"));
+    let ip = "nats-route://10.0.0.2:6222/".to_owned();
+    let out = talk.info(conn, &RouteInfo { ip, auth_required: true, ..info("NY") });
+    let (_, out) = talk.dialed(&out).remove(0);
+    let Action::Send { bytes, .. } = &out[0] else { panic!() };
+    assert!(String::from_utf8_lossy(bytes).contains("\"user\":\"u\",\"pass\":\"clear\""));
+}
+
+#[test]
+fn a_name_is_asked_for_until_its_addresses_are_stable_and_each_is_dialled() {
+    let mut talk = Talk::new(MeshOptions {
+        routes: vec![route("seed.example", 6222)],
+        interfaces: vec!["10.0.0.9".parse().unwrap()],
+        tls: true,
+        ..options()
+    });
+    let address = |last: u8| SocketAddr::from(([10, 0, 0, last], 6222));
+    let mut asked = 0;
+    let mut out = talk.wait(Duration::ZERO);
+    let mut dialled = Vec::new();
+    for _ in 0..40 {
+        for action in std::mem::take(&mut out) {
+            match action {
+                Action::Resolve { lookup, .. } => {
+                    asked += 1;
+                    let some = if asked == 1 { vec![1, 9] } else { vec![1, 2, 9] };
+                    let addresses = Ok(some.into_iter().map(address).collect());
+                    out.extend(talk.tell(Event::Resolved { lookup, addresses }));
+                }
+                Action::Dial { address, tls_name, .. } => {
+                    assert_eq!(tls_name.as_deref(), Some("seed.example"));
+                    dialled.push(address);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        if out.is_empty() {
+            out = talk.wait(Duration::from_secs(1));
+        }
+    }
+    assert_eq!(asked, 5, "the second answer, and then three that are the same");
+    let (one, other) = (address(1), address(2));
+    assert_eq!(dialled, [one, one, other, other], "but not this server itself");
+}
+
+#[test]
+fn an_account_that_gets_its_own_route_is_forgotten_where_it_was() {
+    let mut talk = Talk::new(options());
+    let conn = talk.joined(1, &RouteInfo { route_pool_idx: 0, ..info("NX") });
+    let question = RouteInfo {
+        route_pool_size: 3,
+        route_account: "A".to_owned(),
+        route_acc_add_reqid: "r1".to_owned(),
+        ..RouteInfo::default()
+    };
+    assert_eq!(words(&talk.info(conn, &question)), ["forget A", "INFO "]);
+    let unknown = RouteInfo { route_account: "NOPE".to_owned(), ..question };
+    assert!(talk.info(conn, &unknown).is_empty());
+}
+
+#[test]
+fn a_peers_new_rules_reach_the_shard() {
+    let mut talk = Talk::new(options());
+    let conn = talk.joined(1, &info("NX"));
+    assert!(talk.info(conn, &info("NX")).is_empty());
+    let export = Some(SubjectRules { allow: vec!["a.>".to_owned()], deny: Vec::new() });
+    let changed = RouteInfo { export, ..info("NX") };
+    assert_eq!(words(&talk.info(conn, &changed)), ["rules"]);
+    let gateway = RouteInfo { gateway: "GW".to_owned(), ..info("GWx") };
+    assert!(talk.info(conn, &gateway).is_empty());
+}
+
+#[test]
+fn a_better_name_is_taken_and_what_had_the_old_one_is_left() {
+    let mut talk = Talk::new(MeshOptions { cluster: None, ..options() });
+    let name = talk.mesh.cluster_name().to_owned();
+    let (conn, _) = talk.accept(1);
+    let smaller = RouteConnect { cluster: "!".into(), cluster_dynamic: true, ..connect() };
+    assert!(words(&talk.connect(conn, &smaller))[0].contains("does not match"));
+    let (conn, _) = talk.accept(1);
+    talk.connect(conn, &RouteConnect { cluster: name.clone(), ..connect() });
+    talk.info(conn, &RouteInfo { cluster: name, ..info("NX") });
+    let (other, _) = talk.accept(2);
+    let given = RouteConnect { name: "NY".into(), ..connect() };
+    let out = words(&talk.connect(other, &given));
+    assert_eq!(out, ["name C", "close Cluster Name Conflict", "left NX", "continue"]);
+    let (third, _) = talk.accept(3);
+    let other = RouteConnect { cluster: "D".into(), ..connect() };
+    assert!(words(&talk.connect(third, &other))[0].contains("does not match"), "C is given now");
+}
+
+#[test]
+fn clients_are_told_the_urls_of_all_servers() {
+    let own = vec!["10.0.0.9:4222".to_owned()];
+    for (no_advertise, expected) in [(false, vec!["urls 10.0.0.9:4222 a:1 b:1"]), (true, vec![])] {
+        let mut talk =
+            Talk::new(MeshOptions { client_urls: own.clone(), no_advertise, ..options() });
+        let urls = vec!["a:1".to_owned(), "b:1".to_owned()];
+        let conn = talk.connected(1);
+        let out = words(&talk.info(conn, &RouteInfo { connect_urls: urls, ..info("NX") }));
+        assert_eq!(out[2..], expected);
+        let out = words(&talk.tell(Event::Closed { conn, reason: R::ClientClosed }));
+        assert_eq!(out.last().unwrap(), "left NX");
+        assert_eq!(out.len(), 1 + expected.len());
+    }
+}
+
+#[test]
+fn peers_cannot_fill_the_tables() {
+    let mut talk = Talk::new(options());
+    let refused = (0..2000)
+        .map(|_| talk.accept(1).1)
+        .filter(|out| words(out) == ["close Maximum Connections Exceeded"]);
+    assert_eq!(refused.count(), 2000 - 1024);
+    let mut talk = Talk::new(options());
+    let conn = talk.joined(1, &info("NX"));
+    let mut dials = 0;
+    for n in 0..6000_u32 {
+        let ip = format!("nats-route://10.1.{}.{}:6222/", n / 250, n % 250);
+        dials += talk.info(conn, &RouteInfo { ip, ..info(&format!("N{n}")) }).len();
+    }
+    assert!(dials <= 256, "{dials} dials at once");
+    assert!(talk.mesh.links().len() <= 4097);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn whatever_is_said_breaks_nothing(
+        seed in any::<u64>(),
+        steps in proptest::collection::vec((0_u8..10, 0_usize..8, any::<u16>()), 0..80),
+    ) {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let routes = vec![route("10.0.0.1", 6222), route("seed.example", 6222)];
+        let mut talk = Talk::new(MeshOptions { routes, ..options() });
+        let mut pending = talk.wait(Duration::ZERO);
+        for (step, which, number) in steps {
+            let index = u32::try_from(which).unwrap() + 1;
+            let conn = ConnId { shard: 0, token: Token::new(index, 0) };
+            let mut theirs = info(["NX", "NY", US, "", "a b"][which % 5]);
+            theirs.route_pool_idx = i64::from(number % 7) - 2;
+            theirs.route_pool_size = i64::from(number % 11) - 3;
+            theirs.ip = ["", "nats-route://10.0.0.3:1/", "x"][which % 3].to_owned();
+            theirs.route_account = ["", "$SYS", "A", "NOPE"][usize::from(number % 4)].to_owned();
+            theirs.ringmesh = rng.bool().then(Ringmesh::default);
+            let out = match step {
+                0 | 1 => talk.accept(1).1,
+                2 => talk.connect(conn, &connect()),
+                3 | 4 => talk.info(conn, &theirs),
+                5 => talk.tell(Event::Info { conn, json: number.to_le_bytes().to_vec() }),
+                6 => talk.tell(Event::Closed { conn, reason: R::ClientClosed }),
+                7 => talk.tell(Event::Pong { conn, rtt: Duration::from_nanos(number.into()) }),
+                8 => talk.dialed(&std::mem::take(&mut pending)).into_iter().flat_map(|d| d.1).collect(),
+                _ => talk.wait(Duration::from_millis(number.into())),
+            };
+            pending.extend(out);
+            let lanes: Vec<Lane> = talk.mesh.links().into_iter()
+                .flat_map(|link| link.conns.into_iter().map(|conn| conn.lane)).collect();
+            prop_assert!(lanes.len() <= 2 * (10 + 1));
+        }
+    }
+}
