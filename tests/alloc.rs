@@ -141,6 +141,7 @@ fn options() -> EngineOptions {
         info: InfoTemplate::new(&ServerInfo { headers: true, ..ServerInfo::default() }),
         drop_for_slow: false,
         max_closed: 0,
+        closes_late: false,
         sublist_cache: true,
         server_name: "test".into(),
         server_id: "NSIM".into(),

@@ -207,6 +207,9 @@ impl Engine {
             return self.advance_closing(index, false);
         }
         link.refill(pool, clock);
+        if !link.queue.has_rest() {
+            link.batch_at = self.now;
+        }
         let Some(batch) = link.queue.take(pool) else {
             if link.closing != Closing::No {
                 self.advance_closing(index, false);

@@ -58,6 +58,9 @@ pub struct EngineOptions {
     pub max_closed: usize,
     /// What of the traffic is logged, if anything.
     pub trace: Option<TraceOptions>,
+    /// Clients end that take longer than the deadline for one batch, although bytes leave
+    /// (`write_timeout: close`).
+    pub closes_late: bool,
     /// Whether subscriptions' match results are cached.
     pub sublist_cache: bool,
     /// The server's id.
@@ -73,6 +76,12 @@ pub struct EngineOptions {
 }
 
 impl EngineOptions {
+    /// Whether a link ends that takes too long for one batch, although bytes leave.
+    #[must_use]
+    pub const fn closes_late(&self, link: &Link) -> bool {
+        if link.lanes.is_some() { self.routes.closes_late } else { self.closes_late }
+    }
+
     /// How long a link's bytes may wait while none leave.
     #[must_use]
     pub fn write_deadline(&self, link: &Link) -> Duration {
@@ -90,6 +99,7 @@ impl Default for RouteOptions {
                 max_pending: 256 << 20,
                 write_deadline: Duration::from_secs(10),
             },
+            closes_late: false,
             auth_timeout: None,
             ping_interval: Duration::from_secs(30),
             ping_max: 2,
@@ -120,6 +130,8 @@ pub struct RouteOptions {
     pub enabled: bool,
     /// What may wait for one of them.
     pub outbound: OutboundLimits,
+    /// The same as for clients: `cluster.write_timeout: close`.
+    pub closes_late: bool,
     /// How long a server that dials may take to send CONNECT, where it must log in.
     pub auth_timeout: Option<Duration>,
     /// Between PINGs.

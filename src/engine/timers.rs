@@ -132,7 +132,9 @@ impl Engine {
         if link.pending_bytes() == 0 || !(link.refused || link.sending) {
             return;
         }
-        let waited = self.now - link.progress_at;
+        // Progress is enough, unless the configuration wants each batch gone within the deadline.
+        let since = if self.options.closes_late(link) { link.batch_at } else { link.progress_at };
+        let waited = self.now - since;
         let deadline = self.options.write_deadline(link);
         if waited >= deadline {
             self.close_slow(token.index, CloseReason::SlowConsumerWriteDeadline);

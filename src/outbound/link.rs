@@ -75,6 +75,8 @@ pub struct Link {
     pub counted_bytes: usize,
     /// Since when no byte left, while some wait.
     pub progress_at: Time,
+    /// Since when the batch that is leaving has been leaving.
+    pub batch_at: Time,
     /// The upper bound of when what is in flight came in.
     pub came_at: Time,
     /// Messages handed to the queue.
@@ -113,6 +115,7 @@ impl Link {
             names_accounts: false,
             counted_bytes: 0,
             progress_at: now,
+            batch_at: now,
             came_at: now,
             out_msgs: 0,
             out_bytes: 0,

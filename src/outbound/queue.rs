@@ -46,6 +46,12 @@ impl Queue {
         !self.segments.is_empty() || !self.tail.is_empty() || self.rest.is_some()
     }
 
+    /// Whether what is taken next is the rest of a batch that left only in part.
+    #[must_use]
+    pub const fn has_rest(&self) -> bool {
+        self.rest.is_some()
+    }
+
     /// Appends what `write` adds to a block with room for at least `room` bytes.
     pub fn write(&mut self, pool: &mut Pool, room: usize, write: impl FnOnce(&mut Vec<u8>)) {
         if self.tail.capacity() - self.tail.len() < room {

@@ -11,7 +11,7 @@ use crate::support::Kind;
 ///
 /// `peer` is nats-server alone, `ours` Ringmesh alone, and `mixed` all Ringmesh but one node, which
 /// takes every place in turn.
-const MIXES: &str = "peer";
+const MIXES: &str = "peer,ours,mixed";
 
 /// Every mix there is.
 const ALL: [&str; 3] = ["peer", "ours", "mixed"];

@@ -90,6 +90,7 @@ impl Config {
             drop_for_slow: false,
             max_closed: 10_000,
             trace: None,
+            closes_late: false,
             sublist_cache: true,
             server_name: "test".into(),
             server_id: "NSIM".into(),
