@@ -367,7 +367,7 @@ impl Engine {
         message: &Message<'_>,
         delivery: Delivery,
     ) {
-        if delivery.is_nobody() {
+        if delivery.is_nobody() && !(client.no_responders && self.defer(index, message)) {
             self.counters.unrouted_msgs += 1;
             if let Some(reply) = message.reply.filter(|_| client.no_responders) {
                 self.say_no_responders(index, client.account, reply, message.subject);
@@ -433,7 +433,13 @@ impl Engine {
         self.write(index, |out| encode::violation(out, violation));
     }
 
-    fn say_no_responders(&mut self, index: u32, account: AccountId, reply: &[u8], subject: &[u8]) {
+    pub(super) fn say_no_responders(
+        &mut self,
+        index: u32,
+        account: AccountId,
+        reply: &[u8],
+        subject: &[u8],
+    ) {
         let Some(sid) = self.router.own_sid(account, reply, index) else { return };
         if let Some((link, pool)) = self.links.writer(index) {
             let room = limits::no_responders_len_max(reply.len() + sid.len() + subject.len());

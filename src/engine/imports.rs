@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use foldhash::quality::FixedState;
 use hashbrown::HashMap;
-use ring::Time;
+use ring::{Time, Token};
 
 use crate::ids::AccountId;
 use crate::router::{Delivered, Delivery, Message, Origin, Want};
@@ -20,11 +20,17 @@ use crate::session::Client;
 use crate::sublist::{Owner, Subscription};
 
 use super::Engine;
+use super::timers::Timer;
 
 /// Requests that may wait for their answers.
 const WAITING_MAX: usize = 16_384;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Requests that may wait to be tried again.
+const DEFERRED_MAX: usize = 1024;
+/// How soon a request is tried again, and how often.
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
+const TRIES: u32 = 6;
 /// The server's number for the subscription to which answers come.
 pub(super) const ANSWERS: u32 = u32::MAX;
 
@@ -36,9 +42,22 @@ const VERSION_LINE: &[u8] = b"NATS/1.0\r\n";
 /// Six characters that tell requests, or shards, apart.
 type Name = [u8; 6];
 
+/// A request to a stream or consumer of which nobody here knows yet.
+struct Deferred {
+    client: Token,
+    account: AccountId,
+    subject: Box<[u8]>,
+    reply: Box<[u8]>,
+    header_len: Option<u32>,
+    body: Box<[u8]>,
+    tries: u32,
+}
+
 /// Requests whose answers have not come.
 #[derive(Default)]
 pub(super) struct Imports {
+    /// Requests that are tried again, in the order in which they are due.
+    deferred: VecDeque<(Time, Deferred)>,
     /// This shard's part of the replies; none before the first request.
     shard: Option<Name>,
     waiting: HashMap<Name, Waiting, FixedState>,
@@ -84,6 +103,74 @@ impl Engine {
             self.reached_shards |= shards;
         }
         delivery
+    }
+
+    /// Puts a request off that nobody wants: the answer to the making of a consumer comes by one
+    /// connection and the interest of that consumer by another, so a quick client may be ahead of it.
+    /// Says whether it did.
+    pub(super) fn defer(&mut self, index: u32, message: &Message<'_>) -> bool {
+        let jetstream = message.subject.starts_with(PREFIX)
+            && self.options.accounts.get(message.account).jetstream
+            && !self.registered.is_empty();
+        let Some(reply) = message.reply.filter(|_| jetstream) else { return false };
+        if is_imported(message.subject) || self.imports.deferred.len() >= DEFERRED_MAX {
+            return false;
+        }
+        let deferred = Deferred {
+            client: self.links.token(index),
+            account: message.account,
+            subject: message.subject.into(),
+            reply: reply.into(),
+            header_len: message.header_len,
+            body: message.body.into(),
+            tries: 1,
+        };
+        self.put_off(deferred);
+        true
+    }
+
+    fn put_off(&mut self, deferred: Deferred) {
+        let (due, client) = (self.now + AGAIN_AFTER, deferred.client);
+        self.imports.deferred.push_back((due, deferred));
+        self.timers.schedule(due, (client, Timer::Deferred));
+    }
+
+    /// Tries requests again whose time has come.
+    pub(super) fn try_deferred(&mut self) {
+        while let Some((due, _)) = self.imports.deferred.front()
+            && *due <= self.now
+            && let Some((_, mut deferred)) = self.imports.deferred.pop_front()
+        {
+            let Deferred { client, account, subject, reply, header_len, body, .. } = &deferred;
+            let index = client.index;
+            if !self.links.is_live(*client) {
+                continue;
+            }
+            let message = Message {
+                account: *account,
+                subject,
+                reply: Some(reply),
+                header_len: *header_len,
+                body,
+                block: None,
+                origin: Origin::Client { index, echo: true },
+            };
+            let delivery = self.router.deliver(&mut self.links, &message);
+            self.count_out(delivery, body.len() - 2);
+            if delivery.remote {
+                self.post_to_shards(*client, &message);
+            }
+            if !delivery.is_nobody() {
+                continue;
+            }
+            if deferred.tries < TRIES {
+                deferred.tries += 1;
+                self.put_off(deferred);
+            } else {
+                self.counters.unrouted_msgs += 1;
+                self.say_no_responders(index, *account, reply, subject);
+            }
+        }
     }
 
     /// The reply under which an answer for `reply` comes back.

@@ -41,7 +41,7 @@ impl Engine {
             return self.finish_route_turn(index, route, consumed);
         };
         let mut plain = std::mem::take(&mut self.plain);
-        let mut wire = bytes;
+        let (mut wire, rtt) = (bytes, route.rtt);
         let consumed = loop {
             plain.clear();
             let progress = match transport.open(&mut self.links.pool.scratch, wire, &mut plain) {
@@ -66,6 +66,10 @@ impl Engine {
             wire = &[];
         };
         self.plain = plain;
+        if route.rtt != rtt {
+            // A PONG was among them.
+            transport.set_level(Level::of(route.mode, route.rtt, &route.thresholds));
+        }
         if let Some((link, pool)) = self.links.with_pool(index) {
             link.transport = Some(transport);
             link.answer_handshake(pool);
@@ -161,11 +165,6 @@ impl Engine {
             route.rtt = self.now - ping.at;
             if let Some(round) = ping.round {
                 return self.leave_round(round);
-            }
-            if let Some(link) = self.links.at_mut(index)
-                && let Some(transport) = &mut link.transport
-            {
-                transport.set_level(Level::of(route.mode, route.rtt, &route.thresholds));
             }
             let (conn, rtt) = (self.conn(index), route.rtt);
             self.notify(Notice::Route(RouteEvent::Pong { conn, rtt }));

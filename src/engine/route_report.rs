@@ -67,7 +67,7 @@ impl Engine {
                     wire_out: counts.wire_out,
                 }
             }),
-            sealing: link.sealing,
+            sealing: link.lanes.as_ref().map_or_else(<_>::default, |lanes| lanes.sealing),
         })
     }
 }

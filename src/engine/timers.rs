@@ -33,6 +33,8 @@ pub(super) enum Timer {
     Linger,
     /// A PING is to be sent to another server.
     RoutePing,
+    /// Requests are to be tried again.
+    Deferred,
     /// Other servers must have answered the PINGs of a round of barriers.
     Barrier,
     /// A TLS handshake must be done.
@@ -49,6 +51,8 @@ impl Engine {
         for (token, timer) in due.drain(..) {
             if timer == Timer::Dial {
                 self.dial_due(token);
+            } else if timer == Timer::Deferred {
+                self.try_deferred();
             } else if timer == Timer::Barrier {
                 self.barrier_due(token);
             } else if self.links.is_live(token) {
@@ -60,7 +64,7 @@ impl Engine {
                     Timer::Linger => self.linger_due(token),
                     Timer::RoutePing => self.route_ping_due(token),
                     Timer::Handshake => self.handshake_due(token),
-                    Timer::Dial | Timer::Barrier => {}
+                    Timer::Dial | Timer::Barrier | Timer::Deferred => {}
                 }
             }
         }

@@ -8,6 +8,7 @@
 use ring::Segment;
 
 use crate::ids::AccountId;
+use crate::report::Sealing;
 
 use super::pool::Pool;
 use super::queue::Queue;
@@ -20,6 +21,8 @@ const QUANTUM_BYTES: usize = 64 << 10;
 pub struct Lanes {
     /// What goes before all messages.
     pub control: Queue,
+    /// What sealing has cost lately.
+    pub sealing: Sealing,
     accounts: Vec<Lane>,
     /// The account whose turn it is.
     turn: usize,

@@ -9,7 +9,6 @@ use std::time::Duration;
 use ring::{Batch, Segment, Socket, Time, Token};
 
 use crate::ids::AccountId;
-use crate::report::Sealing;
 use crate::transport::Transport;
 
 use super::lanes::Lanes;
@@ -70,8 +69,6 @@ pub struct Link {
     pub lanes: Option<Box<Lanes>>,
     /// What stands between a route's bytes and those on the wire.
     pub transport: Option<Box<Transport>>,
-    /// What sealing has cost lately.
-    pub sealing: Sealing,
     /// Lines to the server at the other end name the account.
     pub names_accounts: bool,
     /// What of `queue` the server's sum of waiting bytes has been told.
@@ -113,7 +110,6 @@ impl Link {
             queue: Queue::default(),
             lanes: None,
             transport: None,
-            sealing: Sealing::default(),
             names_accounts: false,
             counted_bytes: 0,
             progress_at: now,
@@ -200,7 +196,9 @@ impl Link {
         let plain = segments.iter().map(Segment::len).sum();
         let began = clock();
         self.append_sealed(pool, segments);
-        self.sealing.note(plain, clock() - began);
+        if let Some(lanes) = &mut self.lanes {
+            lanes.sealing.note(plain, clock() - began);
+        }
     }
 
     /// Hands what waits in the control lane to the queue as it is, ahead of any sealing.

@@ -55,6 +55,7 @@ pub(super) fn routes(options: &mut Options) -> Result<Option<(Socket, SocketAddr
     let Some(port) = cluster.port else { return Ok(None) };
     let (socket, bound) = listen_on(&cluster.host, port)
         .map_err(|error| format!("Error listening on router port: {port} - {error}"))?;
+    uring::keep_unsent_short(socket);
     cluster.port = Some(bound.port());
     tracing::info!("Listening for route connections on {}:{}", cluster.host, bound.port());
     Ok(Some((socket, bound)))

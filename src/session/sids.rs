@@ -14,7 +14,7 @@ pub enum Sids {
     /// Slots; the names stand in the subscriptions.
     Few(Vec<u32>),
     /// With an index.
-    Many(HashMap<Box<[u8]>, u32, FixedState>),
+    Many(Box<HashMap<Box<[u8]>, u32, FixedState>>),
 }
 
 impl Default for Sids {
@@ -48,7 +48,7 @@ impl Sids {
             Self::Few(ids) => {
                 let mut index = HashMap::with_hasher(FixedState::with_seed(seed));
                 index.extend(ids.iter().chain([&id]).map(|id| (sid(*id), *id)));
-                *self = Self::Many(index);
+                *self = Self::Many(Box::new(index));
             }
             Self::Many(index) => {
                 index.insert(sid(id), id);

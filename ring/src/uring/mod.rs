@@ -33,7 +33,9 @@ use sends::Sends;
 
 pub use pace::BusyPoll;
 pub use probe::{StartError, probe};
-pub use socket::{close, listen, local_address, peer_address, raise_descriptor_limit};
+pub use socket::{
+    close, keep_unsent_short, listen, local_address, peer_address, raise_descriptor_limit,
+};
 
 const SQ_ENTRIES: u32 = 512;
 const CQ_ENTRIES: u32 = 4096;

@@ -35,6 +35,15 @@ pub fn listen(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     Ok((Socket(listener.into_raw_fd()), bound))
 }
 
+/// Bytes that a connection between servers may hold in the kernel without having sent them: enough to
+/// keep a fast wire busy, and so few that what overtakes them above the socket is not late.
+const UNSENT_BYTES_MAX: i32 = 256 << 10;
+
+/// Lets connections that `listener` accepts keep little unsent; a system that cannot do so keeps more.
+pub fn keep_unsent_short(listener: Socket) {
+    let _ = set_number(listener.0, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX);
+}
+
 /// Closes a socket that no ring has an operation on.
 pub fn close(socket: Socket) {
     // SAFETY: the caller owns the descriptor and gives it up here.
@@ -78,6 +87,7 @@ pub(super) fn for_dialling(address: SocketAddr) -> Result<Socket, Errno> {
     }
     // A socket without the option works, only slower.
     let _ = set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY);
+    keep_unsent_short(Socket(fd));
     Ok(Socket(fd))
 }
 
@@ -130,11 +140,14 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 fn set_option(fd: i32, level: i32, option: i32) -> io::Result<()> {
-    let on: i32 = 1;
+    set_number(fd, level, option, 1)
+}
+
+fn set_number(fd: i32, level: i32, option: i32, number: i32) -> io::Result<()> {
     #[expect(clippy::cast_possible_truncation, reason = "four")]
     let len = size_of::<i32>() as libc::socklen_t;
-    // SAFETY: `on` is an int of `len` bytes that outlives the call.
-    check(unsafe { libc::setsockopt(fd, level, option, (&raw const on).cast(), len) })?;
+    // SAFETY: `number` is an int of `len` bytes that outlives the call.
+    check(unsafe { libc::setsockopt(fd, level, option, (&raw const number).cast(), len) })?;
     Ok(())
 }
 
