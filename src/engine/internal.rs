@@ -5,11 +5,11 @@
 use ring::Time;
 
 use crate::ids::AccountId;
-use crate::router::{Asker, Delivered, Message, Origin, Want};
+use crate::router::{Asker, Message, Origin, Want};
 use crate::session::Client;
 use crate::sublist::{Owner, Subscription};
 
-use super::{Engine, Inbound, Notice, imports};
+use super::{Engine, imports};
 
 /// What the control plane asks of the shard that serves it.
 #[derive(Debug)]
@@ -101,8 +101,8 @@ impl Engine {
         debug_assert!(self.now > Time::ZERO, "the engine has turned");
     }
 
-    /// Hands what the server itself wanted to the control plane. All of it was published by `client`,
-    /// if by a client of this shard.
+    /// Sets aside what the control plane is to get when the turn ends. All of it was published by
+    /// `client`, if by a client of this shard.
     pub(super) fn hand_over_inbox(&mut self, client: Option<&Client>) {
         if self.router.inbox.is_empty() {
             return;
@@ -111,25 +111,14 @@ impl Engine {
         for answer in inbox.extract_if(.., |one| one.subscription == imports::ANSWERS) {
             self.answer_import(&answer);
         }
-        if inbox.is_empty() || self.tell_control.is_none() {
-            return;
-        }
         if let Some(client) = client {
             let user = client.about.as_ref().map(|about| about.user.clone()).unwrap_or_default();
             let asker = Asker { cid: client.cid, user };
             inbox.iter_mut().for_each(|delivered| delivered.asker = Some(asker.clone()));
         }
-        let size = |one: &Delivered| one.subject.len() + one.body.len() + DELIVERED_BYTES;
-        let bytes = inbox.iter().map(size).sum();
-        match Inbound::new(inbox, bytes, &self.shared) {
-            Some(inbox) => self.notify(Notice::Deliveries(inbox)),
-            None => self.counters.unheard += 1,
-        }
+        self.note_deliveries(inbox);
     }
 }
-
-/// What a message for the control plane takes beside its subject and body.
-const DELIVERED_BYTES: usize = 192;
 
 /// In place of a publisher: a token that names no link.
 const NOBODY: ring::Token = ring::Token::new(u32::MAX, 2);

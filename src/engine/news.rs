@@ -1,5 +1,5 @@
-//! What the control plane hears of clients: which accounts have more of them or fewer, and who came
-//! and went.
+//! What the control plane hears when a turn ends: messages for the server itself, which accounts have
+//! more clients or fewer, and who came and went.
 //!
 //! Who came and went is told only while somebody in the cluster listens, which costs a connection one
 //! comparison otherwise. Which accounts changed is told once a turn, however many clients it brought.
@@ -9,12 +9,17 @@ use std::collections::BTreeSet;
 use crate::close::CloseReason;
 use crate::ids::AccountId;
 use crate::report::{AccountReport, ConnectionReport, End};
+use crate::router::Delivered;
 use crate::session::{Client, Phase};
 
 use super::{ClientOrder, Engine, Inbound, Notice};
 
 /// What the report of a client takes beside its texts.
 const NEWS_BYTES: usize = 512;
+/// What a message takes beside its subject and body.
+const DELIVERED_BYTES: usize = 192;
+/// Messages, and clients, of one turn that are told; the others are not.
+const TOLD_A_TURN: usize = 1024;
 
 /// A client came or went.
 #[derive(Debug)]
@@ -39,6 +44,7 @@ pub enum ClientChange {
 /// What this turn has brought.
 #[derive(Default)]
 pub(super) struct News {
+    deliveries: Vec<Delivered>,
     accounts: BTreeSet<AccountId>,
     clients: Vec<ClientNews>,
     /// Who listens, by account, as far as it is known.
@@ -56,6 +62,17 @@ struct Listening {
 }
 
 impl Engine {
+    /// The server itself wanted these messages.
+    pub(super) fn note_deliveries(&mut self, mut deliveries: Vec<Delivered>) {
+        let room = TOLD_A_TURN - self.news.deliveries.len();
+        if self.tell_control.is_none() {
+            return;
+        }
+        self.counters.unheard += u64::from(deliveries.len() > room);
+        deliveries.truncate(room);
+        self.news.deliveries.append(&mut deliveries);
+    }
+
     /// A client has logged in.
     pub(super) fn note_connected(&mut self, index: u32, client: &mut Client) {
         client.counts = true;
@@ -118,6 +135,9 @@ impl Engine {
         reason: Option<CloseReason>,
     ) {
         let Some(link) = self.links.at(index) else { return };
+        if self.news.clients.len() == TOLD_A_TURN {
+            return;
+        }
         let end = reason.map(|reason| End { at: self.now, reason: reason.as_str() });
         let client = ConnectionReport { end, ..self.connection(client, link) };
         self.news.clients.push(ClientNews { change, client });
@@ -164,18 +184,31 @@ impl Engine {
             let accounts = std::mem::take(&mut self.news.accounts);
             self.notify(Notice::Accounts(accounts));
         }
-        if self.news.clients.is_empty() {
-            return;
-        }
-        let clients = std::mem::take(&mut self.news.clients);
+        let size = |one: &Delivered| DELIVERED_BYTES + one.subject.len() + one.body.len();
+        let deliveries = std::mem::take(&mut self.news.deliveries);
+        self.tell_inbound(deliveries, size, Notice::Deliveries);
         let size = |news: &ClientNews| {
             let client = &news.client;
             let texts = [&client.name, &client.lang, &client.version, &client.authorized_user];
             NEWS_BYTES + texts.iter().map(|text| text.len()).sum::<usize>()
         };
-        let bytes = clients.iter().map(size).sum();
-        match Inbound::new(clients, bytes, &self.shared) {
-            Some(clients) => self.notify(Notice::Clients(clients)),
+        let clients = std::mem::take(&mut self.news.clients);
+        self.tell_inbound(clients, size, Notice::Clients);
+    }
+
+    /// Tells the control plane a list, unless too much waits for it.
+    fn tell_inbound<T>(
+        &mut self,
+        list: Vec<T>,
+        size: impl Fn(&T) -> usize,
+        notice: impl Fn(Inbound<T>) -> Notice,
+    ) {
+        if list.is_empty() {
+            return;
+        }
+        let bytes = list.iter().map(size).sum();
+        match Inbound::new(list, bytes, &self.shared) {
+            Some(list) => self.notify(notice(list)),
             None => self.counters.unheard += 1,
         }
     }
