@@ -113,8 +113,8 @@ impl Engine {
                 self.notify(Notice::Route(RouteEvent::Connect { conn, json }));
             }
             RouteOp::Info(json) => {
-                // What a registered server tells later needs no answer before it may go on.
-                route.waits = route.phase != RoutePhase::Registered;
+                // Also what a registered server tells later: so a flood of it waits at its source.
+                route.waits = true;
                 let (conn, json) = (self.conn(index), json.to_vec());
                 self.notify(Notice::Route(RouteEvent::Info { conn, json }));
             }

@@ -11,10 +11,10 @@
 pub(crate) mod certificates;
 pub(crate) mod client;
 mod cluster;
-mod http;
+pub(crate) mod http;
 pub(crate) mod layout;
 pub(crate) mod node;
-mod ports;
+pub(crate) mod ports;
 pub(crate) mod relay;
 pub(crate) mod space;
 
