@@ -32,6 +32,7 @@ mod mesh;
 mod name;
 mod names;
 mod options;
+mod orders;
 mod register;
 mod reload;
 mod target;
@@ -44,6 +45,7 @@ pub use event::{Action, Event, Lane, Registration};
 pub use links::{Link, LinkConn};
 pub use mesh::Mesh;
 pub use options::{MeshOptions, RouteAuth, RouteUrl};
+pub use orders::Task;
 
 /// The pool index that carries an account, unless it has a connection of its own: all servers
 /// compute the same one.

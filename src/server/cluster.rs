@@ -11,15 +11,13 @@ use std::time::Duration;
 use ring::Time;
 use tokio::sync::mpsc;
 
-use crate::cluster::{self, Action, Event, Mesh, MeshOptions};
+use crate::cluster::{self, Action, Event, Mesh, MeshOptions, Task};
 use crate::config::{ClusterOptions, Options};
-use crate::engine::{Control as Say, RouteEvent, RouteOrder};
+use crate::engine::Control as Say;
 use crate::files;
-use crate::ids::ConnId;
 use crate::monitor::{Member, MeshView, RouteRules};
 use crate::proto::info::COMPATIBLE_VERSION;
 use crate::proto::route_info;
-use crate::session::{Registration, RouteLane};
 
 use super::facts::Identity;
 
@@ -122,20 +120,7 @@ impl Cluster {
 
     /// Something happened, or it is time.
     pub(super) fn handle(&self, now: Time, event: Option<Event>) -> Vec<Outcome> {
-        let mut actions = Vec::new();
-        let told = match &event {
-            Some(Event::Info { conn, .. }) => Some(*conn),
-            Some(_) | None => None,
-        };
-        match event {
-            Some(event) => self.mesh.borrow_mut().handle(now, event, &mut actions),
-            None => self.mesh.borrow_mut().expire(now, &mut actions),
-        }
-        // Every INFO holds its connection, also one that needs no answer: so a flood of them waits.
-        let answered = |conn: ConnId| actions.iter().any(|action| goes_on(action, conn));
-        if let Some(conn) = told.filter(|conn| !answered(*conn)) {
-            actions.push(Action::Continue { conn });
-        }
+        let actions = self.mesh.borrow_mut().ask(now, event);
         actions.into_iter().filter_map(|action| self.carry_out(action)).collect()
     }
 
@@ -148,17 +133,13 @@ impl Cluster {
     }
 
     fn carry_out(&self, action: Action) -> Option<Outcome> {
-        let order = |conn: ConnId, order| Some(Outcome::Tell(conn.shard, Say::Route(order)));
-        match action {
-            Action::Resolve { lookup, host, port } => {
+        match action.task(self.shards, &self.thresholds.borrow())? {
+            Task::Order(shard, order) => Some(Outcome::Tell(shard, Say::Route(order))),
+            Task::Resolve { lookup, host, port } => {
                 self.resolve(lookup, host, port);
                 None
             }
-            Action::Dial { dial, address, tls_name, shard_hint } => {
-                let shard = shard_hint % self.shards;
-                Some(Outcome::Tell(shard, Say::Route(RouteOrder::Dial { dial, address, tls_name })))
-            }
-            Action::CheckPassword { conn, job } => {
+            Task::CheckPassword { conn, job } => {
                 let answers = self.answers.clone();
                 tokio::task::spawn_blocking(move || {
                     let accepted = job.run().is_some();
@@ -167,37 +148,16 @@ impl Cluster {
                 });
                 None
             }
-            Action::Send { conn, bytes } => {
-                order(conn, RouteOrder::Send { token: conn.token, bytes })
-            }
-            Action::Compress { conn, mode } => {
-                let thresholds = self.thresholds.borrow().clone();
-                order(conn, RouteOrder::Compress { token: conn.token, mode, thresholds })
-            }
-            Action::Register { conn, registration } => {
-                let registration = Box::new(registered(*registration));
-                order(conn, RouteOrder::Register { token: conn.token, registration })
-            }
-            Action::Ping { conn } => order(conn, RouteOrder::Ping { token: conn.token }),
-            Action::Continue { conn } => order(conn, RouteOrder::Continue { token: conn.token }),
-            Action::Close { conn, reason, error } => {
-                order(conn, RouteOrder::Close { token: conn.token, reason, error })
-            }
-            Action::ForgetAccount { conn, account } => {
-                order(conn, RouteOrder::Forget { token: conn.token, account })
-            }
-            Action::ClientUrls(urls) => {
+            Task::ClientUrls(urls) => {
                 self.facts.borrow_mut().connect_urls = urls;
                 Some(Outcome::Facts)
             }
-            Action::ClusterName(name) => {
+            Task::ClusterName(name) => {
                 self.facts.borrow_mut().name = name;
                 Some(Outcome::Facts)
             }
-            Action::RemoteJoined { .. } => Some(Outcome::Joined),
-            Action::RemoteLeft { id } => Some(Outcome::Left(id)),
-            // What the peer lets through it filters itself.
-            Action::PeerRules { .. } => None,
+            Task::Joined => Some(Outcome::Joined),
+            Task::Left(id) => Some(Outcome::Left(id)),
         }
     }
 
@@ -213,59 +173,6 @@ impl Cluster {
             // The server may have ended meanwhile.
             let _ = answers.send(Event::Resolved { lookup, addresses });
         });
-    }
-}
-
-/// Whether an action lets a connection go on, or ends it.
-fn goes_on(action: &Action, held: ConnId) -> bool {
-    match action {
-        Action::Register { conn, .. } | Action::Continue { conn } | Action::Close { conn, .. } => {
-            *conn == held
-        }
-        Action::Resolve { .. }
-        | Action::Dial { .. }
-        | Action::CheckPassword { .. }
-        | Action::Send { .. }
-        | Action::Compress { .. }
-        | Action::Ping { .. }
-        | Action::ForgetAccount { .. }
-        | Action::PeerRules { .. }
-        | Action::ClientUrls(_)
-        | Action::ClusterName(_)
-        | Action::RemoteJoined { .. }
-        | Action::RemoteLeft { .. } => false,
-    }
-}
-
-/// What a shard saw, as the mesh knows it.
-pub(super) fn event(seen: RouteEvent) -> Event {
-    match seen {
-        RouteEvent::Accepted { conn, rid, peer } => Event::Accepted { conn, rid, peer },
-        RouteEvent::Dialed { dial, conn, rid, peer } => Event::Dialed { dial, conn, rid, peer },
-        RouteEvent::DialFailed { dial, error } => Event::DialFailed { dial, error },
-        RouteEvent::Connect { conn, json } => Event::Connect { conn, json },
-        RouteEvent::Info { conn, json } => Event::Info { conn, json },
-        RouteEvent::Pong { conn, rtt } => Event::Pong { conn, rtt },
-        RouteEvent::Refused { conn, text } => Event::Refused { conn, text },
-        RouteEvent::Closed { conn, reason } => Event::Closed { conn, reason },
-    }
-}
-
-/// What the mesh registered, as a shard knows it.
-fn registered(registration: cluster::Registration) -> Registration {
-    Registration {
-        remote_id: registration.remote_id.into(),
-        remote_name: registration.remote_name.into(),
-        lane: match registration.lane {
-            cluster::Lane::Pool(index) => RouteLane::Pool(index),
-            cluster::Lane::Account(name) => RouteLane::Account(name),
-            cluster::Lane::Everything => RouteLane::Everything,
-        },
-        headers: registration.headers,
-        is_ringmesh: registration.ringmesh,
-        solicited: registration.solicited,
-        configured: registration.configured,
-        compression: registration.compression,
     }
 }
 

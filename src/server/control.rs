@@ -192,7 +192,7 @@ impl Control {
     /// A shard has something to tell.
     fn on_notice(self: &Rc<Self>, notice: Notice) -> Next {
         let event = match notice {
-            Notice::Route(seen) => return self.ask_mesh(Some(cluster::event(seen))),
+            Notice::Route(seen) => return self.ask_mesh(Some(seen.into())),
             Notice::Deliveries(deliveries) => events::Event::Deliveries(deliveries.take()),
             Notice::Accounts(accounts) => events::Event::Changed(accounts),
             Notice::Clients(news) => events::Event::Clients(news.take()),
