@@ -88,6 +88,7 @@ pub enum Verdict {
 }
 
 /// A bcrypt secret to compare.
+#[derive(Clone)]
 pub struct HashJob {
     hash: Arc<str>,
     secret: Box<str>,
@@ -210,6 +211,13 @@ impl Credentials<'_> {
 }
 
 impl HashJob {
+    /// Whether another job has the same hash and the same secret, and so the same outcome.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let (own, theirs) = (self.secret.as_bytes(), other.secret.as_bytes());
+        self.hash == other.hash && own.ct_eq(theirs).into()
+    }
+
     /// Computes the hash, for about 100 ms, and says who the client is; nobody, when its secret is
     /// wrong or the configured hash is none.
     #[must_use]

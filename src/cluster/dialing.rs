@@ -327,7 +327,13 @@ impl Mesh {
         let is_first = self.attempts.remove(&want).is_some_and(|attempt| attempt.is_first);
         let Some(target) = self.targets.get(&want.endpoint) else { return };
         let number = target.failures.saturating_add(1);
-        if is_worth_an_error(is_first, number, target.is_configured()) {
+        let is_back = !is_first && target.is_configured();
+        let every = if is_back {
+            self.options.reconnect_error_reports
+        } else {
+            self.options.connect_error_reports
+        };
+        if number == 1 || number.is_multiple_of(every.max(1)) {
             tracing::error!("Error trying to connect to route (attempt {number}): {error}");
         } else {
             tracing::debug!("Error trying to connect to route (attempt {number}): {error}");
@@ -430,12 +436,6 @@ impl Attempt {
             | AttemptStage::Handshake { .. } => true,
         }
     }
-}
-
-/// Peers say so at the first failure and then about once an hour; each time, once a configured
-/// route was there.
-fn is_worth_an_error(is_first: bool, number: u32, is_configured: bool) -> bool {
-    number == 1 || number.is_multiple_of(3600) || (!is_first && is_configured)
 }
 
 /// How many dials may be on their way: enough to join a large cluster within a second.

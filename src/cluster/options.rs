@@ -45,6 +45,10 @@ pub struct MeshOptions {
     pub accounts: BTreeSet<String>,
     /// All accounts that this server knows.
     pub accounts_known: BTreeSet<String>,
+    /// One failed dial in so many is logged as an error, of a server that was never there.
+    pub connect_error_reports: u32,
+    /// The same of a configured one that was.
+    pub reconnect_error_reports: u32,
     /// How routes are compressed.
     pub compression: Option<Mode>,
     /// Whether routes use TLS.

@@ -13,6 +13,7 @@ use crate::outbound::{Link, OutboundLimits};
 use crate::proto::info::InfoTemplate;
 use crate::report::{ReportRequest, ShardReport};
 use crate::session::SubjectRule;
+use crate::transport::Mode;
 use crate::transport::tls::{TlsAcceptor, TlsConnector};
 
 use super::{InternalOrder, RouteOrder, TraceOptions};
@@ -107,6 +108,8 @@ impl Default for RouteOptions {
             dedicated: Arc::from([]),
             import: SubjectRule::default(),
             export: SubjectRule::default(),
+            compression: Mode::Accept,
+            thresholds: Vec::new(),
             barrier: false,
             tls: None,
         }
@@ -146,6 +149,11 @@ pub struct RouteOptions {
     pub import: SubjectRule,
     /// What it accepts of other servers'.
     pub export: SubjectRule,
+    /// How this server compresses where a connection is compressed; a mode that does not compress
+    /// leaves it to what was agreed.
+    pub compression: Mode,
+    /// Round trips for `s2_auto`.
+    pub thresholds: Vec<Duration>,
     /// A PONG tells a client that its subscriptions are known in the whole cluster.
     pub barrier: bool,
     /// Certificates, where connections use TLS.

@@ -8,13 +8,13 @@ use std::time::Duration;
 use ring::{Errno, Op, Socket, Token};
 
 use crate::close::CloseReason;
-use crate::ids::ConnId;
+use crate::ids::{AccountId, ConnId};
 use crate::mailbox::Door;
 use crate::outbound::{Closing, Lanes, Link};
 use crate::proto::encode;
 use crate::proto::route::{encode_interest, interest_len_max};
 use crate::router::{Part, Want, is_news};
-use crate::session::{PingSent, Registration, Route, RoutePhase};
+use crate::session::{PingSent, Registration, Route, RoutePhase, SubjectRule};
 use crate::sublist::Owner;
 use crate::transport::tls::Tls;
 use crate::transport::{Level, Mode, Progress, Transport};
@@ -167,6 +167,9 @@ pub(super) struct Hearer {
     /// By account, whether it hears of that.
     carried: Arc<[bool]>,
 }
+
+/// An account, a subject and a queue group.
+type OwnedWant = (AccountId, Box<[u8]>, Option<Box<[u8]>>);
 
 /// Tokens from here on are dials; no link has such a slot.
 const DIALS: u32 = 1 << 31;
@@ -385,29 +388,43 @@ impl Engine {
         }
     }
 
-    /// Accounts may have been added, or others have connections of their own now.
-    pub(super) fn reassign_accounts(&mut self) {
+    /// The options have changed: accounts may have been added or have connections of their own now,
+    /// other subjects may cross, and levels of compression are other ones.
+    pub(super) fn apply_to_routes(&mut self, before: &RouteOptions) {
         let options = Arc::clone(&self.options);
-        let RouteOptions { pool_size, dedicated, .. } = &options.routes;
+        let now = &options.routes;
         for at in 0..self.registered.len() {
             let index = self.registered[at].index;
             let Some(mut route) = self.routes.remove(&index) else { continue };
-            let before = Arc::clone(&route.carried);
-            route.assign_accounts(&options.accounts, *pool_size, dedicated);
+            let carried = Arc::clone(&route.carried);
+            route.assign_accounts(&options.accounts, now.pool_size, &now.dedicated);
             self.registered[at].carried = Arc::clone(&route.carried);
-            self.tell_reassigned(index, &route, &before);
+            self.tell_reassigned(index, &route, &carried, &before.import);
+            if before.export != now.export {
+                self.forget_forbidden(index, &mut route);
+            }
+            if now.compression.compresses() {
+                (route.mode, route.thresholds) = (now.compression, now.thresholds.clone());
+                let level = Level::of(route.mode, route.rtt, &route.thresholds);
+                if let Some(link) = self.links.at_mut(index)
+                    && let Some(transport) = &mut link.transport
+                {
+                    transport.set_level(level);
+                }
+            }
             self.routes.insert(index, route);
         }
     }
 
     /// Tells a server what it is to hear on this connection from now on, and takes back what not.
-    fn tell_reassigned(&mut self, index: u32, route: &Route, before: &[bool]) {
+    fn tell_reassigned(&mut self, index: u32, route: &Route, carried: &[bool], rule: &SubjectRule) {
         let Some((link, pool)) = self.links.writer(index) else { return };
-        let (names, rule) = (link.names_accounts, &self.options.routes.import);
+        let (names, rule_now) = (link.names_accounts, &self.options.routes.import);
         for (want, sum) in self.wanted.iter() {
-            let was = before.get(want.account.index()).copied().unwrap_or(false);
-            let is = route.carries(want.account);
-            if was == is || !rule.permits(want.subject) {
+            let carried = carried.get(want.account.index()).copied().unwrap_or(false);
+            let was = carried && rule.permits(want.subject);
+            let is = route.carries(want.account) && rule_now.permits(want.subject);
+            if was == is {
                 continue;
             }
             let name = self.options.accounts.name(want.account).as_bytes();
@@ -416,6 +433,27 @@ impl Engine {
             link.control_queue().write(pool, room, |out| {
                 encode_interest(out, is, account, want.subject, want.queue, sum.all());
             });
+        }
+    }
+
+    /// Forgets what a server wants of subjects that may not cross any more.
+    fn forget_forbidden(&mut self, index: u32, route: &mut Route) {
+        let rule = &self.options.routes.export;
+        let theirs = self.router.interest_of(Owner::Route(index));
+        let wants: Vec<_> = theirs
+            .filter(|sub| !rule.permits(&sub.subject))
+            .map(|sub| (sub.account, sub.subject.clone(), sub.queue.clone()))
+            .collect();
+        self.forget_wants(index, route, &wants);
+    }
+
+    /// Forgets these of what a server wants.
+    fn forget_wants(&mut self, index: u32, route: &mut Route, wants: &[OwnedWant]) {
+        for (account, subject, queue) in wants {
+            let want = Want { account: *account, subject, queue: queue.as_deref() };
+            let before = self.router.set_interest(Owner::Route(index), want, 0);
+            route.note_interest(before, 0);
+            self.announce_for_routes(want, -before.cast_signed());
         }
     }
 
@@ -503,17 +541,14 @@ impl Engine {
         if !self.links.is_live(token) || !self.routes.contains_key(&token.index) {
             return;
         }
-        let owner = Owner::Route(token.index);
-        let theirs = self.router.interest_of(owner).filter(|sub| sub.account == account);
-        let subjects: Vec<_> = theirs.map(|sub| (sub.subject.clone(), sub.queue.clone())).collect();
-        for (subject, queue) in subjects {
-            let want = Want { account, subject: &subject, queue: queue.as_deref() };
-            let before = self.router.set_interest(owner, want, 0);
-            if let Some(route) = self.routes.get_mut(&token.index) {
-                route.note_interest(before, 0);
-            }
-            self.announce_for_routes(want, -before.cast_signed());
-        }
+        let theirs = self.router.interest_of(Owner::Route(token.index));
+        let wants: Vec<_> = theirs
+            .filter(|sub| sub.account == account)
+            .map(|sub| (account, sub.subject.clone(), sub.queue.clone()))
+            .collect();
+        let Some(mut route) = self.routes.remove(&token.index) else { return };
+        self.forget_wants(token.index, &mut route, &wants);
+        self.routes.insert(token.index, route);
     }
 
     /// The servers behind this shard's routes want more, or less, of something.

@@ -6,15 +6,18 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ring::Time;
 use tokio::sync::mpsc;
 
+use crate::auth::HashJob;
 use crate::cluster::{self, Action, Event, Mesh, MeshOptions, Task};
 use crate::config::{ClusterOptions, Options};
 use crate::engine::Control as Say;
 use crate::files;
+use crate::ids::ConnId;
 use crate::monitor::{Member, MeshView, RouteRules};
 use crate::proto::info::COMPATIBLE_VERSION;
 use crate::proto::route_info;
@@ -52,6 +55,8 @@ pub(super) struct Cluster {
     facts: RefCell<ClusterFacts>,
     thresholds: RefCell<Vec<Duration>>,
     shards: u16,
+    /// The last password that was right.
+    proven: Arc<Mutex<Option<HashJob>>>,
 }
 
 impl Cluster {
@@ -77,6 +82,7 @@ impl Cluster {
             facts: RefCell::new(facts),
             thresholds: RefCell::new(cluster.rtt_thresholds.clone()),
             shards,
+            proven: Arc::default(),
         };
         (cluster, answered)
     }
@@ -140,12 +146,7 @@ impl Cluster {
                 None
             }
             Task::CheckPassword { conn, job } => {
-                let answers = self.answers.clone();
-                tokio::task::spawn_blocking(move || {
-                    let accepted = job.run().is_some();
-                    // The server may have ended meanwhile.
-                    let _ = answers.send(Event::Verdict { conn, accepted });
-                });
+                self.check_password(conn, job);
                 None
             }
             Task::ClientUrls(urls) => {
@@ -159,6 +160,23 @@ impl Cluster {
             Task::Joined => Some(Outcome::Joined),
             Task::Left(id) => Some(Outcome::Left(id)),
         }
+    }
+
+    /// Compares a password with its hash, on another thread. A pool's connections show the same one:
+    /// what was right once is so again without the work.
+    fn check_password(&self, conn: ConnId, job: HashJob) {
+        let (answers, proven) = (self.answers.clone(), Arc::clone(&self.proven));
+        tokio::task::spawn_blocking(move || {
+            // One after the other: they would only take each other's time.
+            let mut proven = proven.lock().unwrap_or_else(PoisonError::into_inner);
+            let accepted = proven.as_ref().is_some_and(|known| job.is_same(known)) || {
+                let is_right = job.clone().run().is_some();
+                *proven = is_right.then_some(job).or_else(|| proven.take());
+                is_right
+            };
+            // The server may have ended meanwhile.
+            let _ = answers.send(Event::Verdict { conn, accepted });
+        });
     }
 
     /// Asks for the addresses of a name, without waiting.
@@ -221,6 +239,8 @@ fn mesh_options(options: &Options, cluster: &ClusterOptions, identity: &Identity
             .map(|account| account.name.clone())
             .chain(known)
             .collect(),
+        connect_error_reports: reports(options.connect_error_reports),
+        reconnect_error_reports: reports(options.reconnect_error_reports),
         compression: Some(cluster.compression),
         tls: cluster.tls.is_some(),
         import,
@@ -242,6 +262,11 @@ fn own_rules(cluster: &ClusterOptions) -> RouteRules {
         import: permissions.and_then(|permissions| permissions.import.as_ref()).map(rules),
         export: permissions.and_then(|permissions| permissions.export.as_ref()).map(rules),
     }
+}
+
+/// One failure in so many is told; a number that is none of use tells each.
+fn reports(every: i64) -> u32 {
+    u32::try_from(every).unwrap_or(1)
 }
 
 /// Where clients reach this server.

@@ -189,6 +189,8 @@ fn routes(options: &Options, tls: Option<Arc<RouteTls>>) -> RouteOptions {
         dedicated: cluster.accounts.clone().into(),
         import: rule(|permissions| permissions.import.as_ref()),
         export: rule(|permissions| permissions.export.as_ref()),
+        compression: cluster.compression,
+        thresholds: cluster.rtt_thresholds.clone(),
         barrier: options.sub_barrier == SubBarrier::Cluster,
         tls,
     }

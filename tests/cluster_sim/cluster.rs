@@ -347,6 +347,7 @@ impl Cluster {
             auth_timeout: Duration::from_secs(2),
             headers: true,
             info: InfoTemplate::new(&info),
+            closes_late: false,
             drop_for_slow: false,
             max_closed: 100,
             trace: None,
