@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mesh::client::{introduce_all, publication};
+use mesh::layout::{layouts, on_each};
 use mesh::node::Home;
 use mesh::relay::{Flow, Relay, Way};
 use mesh::space::{Cable, Space, Switch, available};
 use mesh::{Cluster, Layout, Plan, introduce, on_each_layout};
-use support::poll;
+use support::{Kind, poll};
 
 /// A node notices within about two seconds that nobody answers.
 const IMPATIENT: &str = "ping_interval: \"1s\"\nping_max: 1";
@@ -77,6 +78,41 @@ fn thresholds_of_automatic_compression_are_those_configured() {
         for (milliseconds, level) in [(0, "s2_fast"), (90, "s2_better"), (200, "s2_best")] {
             relay.set_round_trip(Duration::from_millis(milliseconds));
             await_compression(&cluster, level);
+        }
+    });
+}
+
+#[test]
+fn a_pong_may_wait_until_the_whole_cluster_knows_a_subscription() {
+    // Ringmesh's own option: the real server has none like it.
+    let layouts: Vec<_> = layouts(2)
+        .into_iter()
+        .filter(|layout| layout.0.iter().all(|kind| *kind != Kind::Real))
+        .collect();
+    on_each(&layouts, |layout| {
+        let relay = Relay::new();
+        let cluster = Plan::new(layout)
+            .top("sub_barrier: cluster")
+            .each(|index, node| {
+                if index == 1 {
+                    node.routes = vec![format!("nats://{}", relay.address)];
+                }
+            })
+            .launch();
+        relay.lead_to(cluster.route_address(0));
+        cluster.await_whole();
+        relay.set_round_trip(Duration::from_millis(40));
+        let (mut near, mut far) = (cluster.client(0), cluster.client(1));
+        for number in 0..10 {
+            let subject = format!("fresh.{number}");
+            let sid = far.subscribe(&subject);
+            far.flush();
+            near.publish(&subject, number.to_string());
+            near.flush();
+            assert_eq!(far.message_of(sid).text(), number.to_string());
+            far.unsubscribe(sid);
+            far.flush();
+            assert!(near.request(&subject, "?").is_no_responders(), "{layout}");
         }
     });
 }

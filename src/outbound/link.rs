@@ -19,8 +19,12 @@ use super::queue::Queue;
 const STALLED_AFTER: Duration = Duration::from_millis(50);
 /// The high-water mark is a quarter of `max_pending`, and at most this.
 const HIGH_WATER_MAX: usize = 8 << 20;
-/// Bytes of a route's messages that are handed to its socket at a time.
+/// Bytes of a route's messages that are handed to its socket at a time while that has no room for more:
+/// few, so that control and other accounts overtake what waits.
 const ROUTE_BATCH_BYTES: usize = 256 << 10;
+/// The same while the socket takes everything: no less than a turn brings in, or the queue would grow
+/// out of the processor's cache although the wire is free.
+const ROUTE_BATCH_BYTES_FREE: usize = 1 << 20;
 
 /// How much may wait for one connection, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -192,7 +196,8 @@ impl Link {
             return;
         }
         let mut segments = pool.list();
-        lanes.take(pool, ROUTE_BATCH_BYTES, &mut segments);
+        let most = if self.refused { ROUTE_BATCH_BYTES } else { ROUTE_BATCH_BYTES_FREE };
+        lanes.take(pool, most, &mut segments);
         if self.transport.as_ref().is_none_or(|transport| transport.is_plain()) {
             return self.append_sealed(pool, segments);
         }
