@@ -146,10 +146,12 @@ pub fn play(plan: &Plan) -> Findings {
         scene.round();
     }
     if plan.troubles > 0 {
+        scene.history.is_lenient = true;
         for _ in 0..plan.troubles {
             scene.trouble();
         }
         scene.mend();
+        scene.history.is_lenient = false;
         scene.probe();
         scene.round();
     }
