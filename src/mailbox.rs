@@ -308,9 +308,8 @@ impl<C> Mailboxes<C> {
     }
 
     /// Passes a message on to a shard that has a member of a queue group that this one has none of.
-    pub fn pass_on(&mut self, shard: u16, posted: &Posted<'_>, group: &[u8]) {
+    pub fn pass_on(&mut self, shard: u16, posted: &Posted<'_>, groups: GroupLists<'_>) {
         let hops = posted.sender.hops.saturating_add(1);
-        let groups = GroupLists { clients: group, routes: &[] };
         self.post_from(shard, Sender { hops, ..posted.sender }, &posted.message, groups);
     }
 

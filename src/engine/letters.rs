@@ -225,10 +225,16 @@ impl Engine {
             }
             match self.router.bounce(&mut self.links, &posted.message, group) {
                 Some(Place::Shard(shard)) => {
-                    self.mail.pass_on(shard, posted, group);
+                    let groups = GroupLists { clients: group, routes: &[] };
+                    self.mail.pass_on(shard, posted, groups);
                     self.relays.note((from, posted.sender.hops), shard);
                 }
-                Some(Place::ShardRoutes(_) | Place::Route(_)) | None => {}
+                Some(Place::ShardRoutes(shard)) => {
+                    let groups = GroupLists { clients: &[], routes: group };
+                    self.mail.pass_on(shard, posted, groups);
+                    self.relays.note((from, posted.sender.hops), shard);
+                }
+                Some(Place::Route(_)) | None => {}
             }
         }
     }

@@ -135,17 +135,17 @@ impl Router {
         Some(place)
     }
 
-    /// Who else could serve a queue group.
+    /// Who else could serve a queue group. Also what another server sent may leave again: the member
+    /// that it was meant for is gone.
     fn other_place(&mut self, message: &Message<'_>, group: &[u8]) -> Option<Place> {
-        let may_leave =
-            message.origin.may_leave() || matches!(message.origin, Origin::Route { .. });
         let matches = self.sublists[message.account.index()].matches(message.subject);
         let group = matches.queues.iter().find(|queue| *queue.name == *group)?;
         let subscriptions = &self.subscriptions;
         let place = |member: Member| match subscriptions.get(member.id as usize)?.owner {
             Owner::Shard(shard) => Some(Place::Shard(shard)),
-            Owner::Route(index) if may_leave => Some(Place::Route(index)),
-            Owner::Route(_) | Owner::Client(_) | Owner::Internal(_) | Owner::ShardRoutes(_) => None,
+            Owner::ShardRoutes(shard) => Some(Place::ShardRoutes(shard)),
+            Owner::Route(index) => Some(Place::Route(index)),
+            Owner::Client(_) | Owner::Internal(_) => None,
         };
         let random = self.random.u64(..);
         let first = queue_group::first(&group.members, random, |member| place(member).is_some());

@@ -79,10 +79,6 @@ impl Plan {
         let most = [5, 5, 5, 8][(seed % 4) as usize];
         Self { rounds: 1, troubles: 25, ..Self::new(seed, "trouble", (3, most)) }
     }
-
-    pub fn large(seed: u64) -> Self {
-        Self { rounds: 1, clients: 2, troubles: 30, ..Self::new(seed, "large", (12, 20)) }
-    }
 }
 
 /// What a run, or several, came to.
