@@ -313,6 +313,20 @@ impl<C> Mailboxes<C> {
         self.post_from(shard, Sender { hops, ..posted.sender }, &posted.message, groups);
     }
 
+    /// Passes a message that a route of this shard brought on to a shard that is to serve these queue
+    /// groups of it, and nobody else.
+    pub fn hand_on(
+        &mut self,
+        shard: u16,
+        route: Token,
+        message: &Message<'_>,
+        groups: GroupLists<'_>,
+    ) {
+        let home = self.shard;
+        let sender = Sender { publisher: route, home, quiet: false, routed: true, hops: 1 };
+        self.post_from(shard, sender, message, groups);
+    }
+
     fn post_from(
         &mut self,
         shard: u16,

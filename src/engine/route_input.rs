@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::close::{CloseReason, ErrorText};
 use crate::ids::AccountId;
-use crate::mailbox::Letter;
+use crate::mailbox::{GroupLists, Letter};
 use crate::proto::encode;
 use crate::proto::route::{self, Interest, RouteError, RouteOp, Routed, Step};
 use crate::router::run::Lead;
@@ -243,13 +243,21 @@ impl Engine {
         self.count_out(delivery, message.body.len() - 2);
         self.hand_over_inbox(None);
         let Origin::Route { groups } = message.origin else { return 0 };
-        let shards =
-            if delivery.remote { self.post_to_shards(self.links.token(index), message) } else { 0 };
+        let token = self.links.token(index);
+        let mut shards = if delivery.remote { self.post_to_shards(token, message) } else { 0 };
         for group in names(groups) {
             if !self.router.elsewhere.served.iter().any(|name| **name == *group) {
-                match self.router.bounce(&mut self.links, message, group) {
-                    Some(Place::Shard(_) | Place::ShardRoutes(_) | Place::Route(_)) | None => {}
-                }
+                let (shard, groups) = match self.router.bounce(&mut self.links, message, group) {
+                    Some(Place::Shard(shard)) => {
+                        (shard, GroupLists { clients: group, routes: &[] })
+                    }
+                    Some(Place::ShardRoutes(shard)) => {
+                        (shard, GroupLists { clients: &[], routes: group })
+                    }
+                    Some(Place::Route(_)) | None => continue,
+                };
+                self.mail.hand_on(shard, token, message, groups);
+                shards |= 1 << shard;
             }
         }
         while let Some(id) = self.router.exhausted.pop() {
