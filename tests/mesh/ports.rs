@@ -17,8 +17,9 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) fn reserve() -> Self {
         let holder = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        sockopt::set_socket_reuseaddr(&holder, true).unwrap();
         bind(&holder, &SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).unwrap();
+        // Only now may others share it: before, two holders might have been given the same one.
+        sockopt::set_socket_reuseaddr(&holder, true).unwrap();
         let address = SocketAddr::try_from(getsockname(&holder).unwrap()).unwrap();
         Self { number: address.port(), _holder: holder }
     }
