@@ -34,7 +34,7 @@ const GAP_COUNTED_MAX: Duration = Duration::from_millis(2);
 /// How often a polling ring asks whether it was driven from its core.
 const CHECK_EVERY: Duration = Duration::from_millis(1);
 /// More involuntary switches than this between two checks: somebody as busy wants this core, too.
-const SWITCHES_MAX: i64 = 2;
+const SWITCHES_MAX: i64 = 8;
 /// Checks after which a look is taken at what they found together.
 const CHECKS: u32 = 10;
 /// More involuntary switches than this in so many checks: the core is shared now and then.
