@@ -6,6 +6,7 @@ use std::time::Duration;
 use ring::Time;
 
 use crate::ids::ConnId;
+use crate::proto::route;
 use crate::proto::route_info::RouteInfo;
 
 use super::conn::Conn;
@@ -282,7 +283,9 @@ impl Mesh {
         let target = self.targets.get(&want.endpoint);
         let remote = target.and_then(|t| t.remote.as_ref()).and_then(|id| self.remotes.get(id));
         let index = match (&want.account, remote) {
-            (Some(account), _) => super::pool_index(account, self.options.pool_size.unwrap_or(1)),
+            (Some(account), _) => {
+                route::pool_index(account.as_bytes(), self.options.pool_size.unwrap_or(1))
+            }
             (None, Some(remote)) => remote.free_slot().map_or(0, |i| u16::try_from(i).unwrap_or(0)),
             (None, None) => 0,
         };

@@ -5,6 +5,7 @@
 
 use crate::close::CloseReason;
 use crate::ids::ConnId;
+use crate::proto::route;
 use crate::proto::route_info::RouteInfo;
 
 use super::close::GOSSIP_DISABLED;
@@ -156,7 +157,7 @@ impl Mesh {
             return;
         }
         let size = u16::try_from(info.route_pool_size).unwrap_or(1);
-        let index = usize::from(super::pool_index(&account, size));
+        let index = usize::from(route::pool_index(account.as_bytes(), size));
         for remote in self.remotes.values().filter(|remote| remote.pool_size.is_some()) {
             if let Some(conn) = remote.slots.get(index).copied().flatten() {
                 turn.out.push(Action::ForgetAccount { conn, account: account.clone() });

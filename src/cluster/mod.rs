@@ -46,19 +46,3 @@ pub use links::{Link, LinkConn};
 pub use mesh::Mesh;
 pub use options::{MeshOptions, RouteAuth, RouteUrl};
 pub use orders::Task;
-
-/// The pool index that carries an account, unless it has a connection of its own: all servers
-/// compute the same one.
-#[must_use]
-pub fn pool_index(account: &str, pool_size: u16) -> u16 {
-    if pool_size <= 1 {
-        return 0;
-    }
-    let hash = account
-        .bytes()
-        .fold(FNV_OFFSET, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(FNV_PRIME));
-    u16::try_from(hash % u32::from(pool_size)).unwrap_or_default()
-}
-
-const FNV_OFFSET: u32 = 0x811c_9dc5;
-const FNV_PRIME: u32 = 0x0100_0193;

@@ -7,10 +7,9 @@ use proptest::prelude::*;
 use ring::{Time, Token};
 
 use crate::close::CloseReason as R;
-use crate::cluster::{
-    Action, Event, Lane, Mesh, MeshOptions, Registration, RouteAuth, RouteUrl, pool_index,
-};
+use crate::cluster::{Action, Event, Lane, Mesh, MeshOptions, Registration, RouteAuth, RouteUrl};
 use crate::ids::ConnId;
+use crate::proto::route::pool_index;
 use crate::proto::route_info::{Ringmesh, RouteConnect, RouteInfo, SubjectRules};
 use crate::transport::Mode;
 
@@ -214,9 +213,13 @@ fn accounts_fall_to_the_pool_indexes_that_peers_compute() {
         ("tenant-a", [1, 0, 3, 1, 3]),
         ("ünï", [0, 2, 2, 1, 6]),
     ] {
-        assert_eq!([2, 3, 4, 5, 8].map(|size| pool_index(account, size)), by_size, "{account}");
+        assert_eq!(
+            [2, 3, 4, 5, 8].map(|size| pool_index(account.as_bytes(), size)),
+            by_size,
+            "{account}"
+        );
     }
-    assert_eq!((pool_index("A", 0), pool_index("A", 1)), (0, 0));
+    assert_eq!((pool_index(b"A", 0), pool_index(b"A", 1)), (0, 0));
 }
 
 #[test]
