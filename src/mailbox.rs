@@ -55,10 +55,24 @@ pub enum Letter {
     RoutesBarrier(Token),
     /// Everything before that barrier has been done.
     BarrierDone(Token),
+    /// A request of the receiver's client found nobody.
+    Unserved(Unserved),
     /// All recipients of this publisher of the receiver's are slow here.
     Slow(Token),
     /// One of them is not slow any more.
     Moving(Token),
+}
+
+/// A request that a shard [was asked about](Sender::asks), and that nobody took.
+pub struct Unserved {
+    /// Who published it.
+    pub publisher: Token,
+    /// In which account.
+    pub account: AccountId,
+    /// Where.
+    pub subject: Box<[u8]>,
+    /// Where it wants its answer.
+    pub reply: Box<[u8]>,
 }
 
 /// A listener of the server.
@@ -118,6 +132,8 @@ pub struct Sender {
     pub quiet: bool,
     /// It is a route: its messages go to clients only.
     pub routed: bool,
+    /// It wants to know if nobody takes the message, which goes to no other shard.
+    pub asks: bool,
     /// How many shards have passed the message on because they had no member of its queue group.
     pub hops: u8,
 }
@@ -129,8 +145,8 @@ const NONE: u32 = u32::MAX;
 
 impl Parcel {
     fn add(&mut self, sender: Sender, message: &Message<'_>, groups: GroupLists<'_>) {
-        let Sender { publisher, home, quiet, routed, hops } = sender;
-        let flags = u32::from(quiet) | u32::from(routed) << 1;
+        let Sender { publisher, home, quiet, routed, asks, hops } = sender;
+        let flags = u32::from(quiet) | u32::from(routed) << 1 | u32::from(asks) << 2;
         let reply = message.reply.unwrap_or_default();
         #[expect(clippy::cast_possible_truncation, reason = "a message's parts fit 32 bits")]
         let head = [
@@ -166,8 +182,8 @@ impl Parcel {
             let publisher = Token::new(word(), word());
             let [hops, flags, low, high] = word().to_le_bytes();
             let home = u16::from_le_bytes([low, high]);
-            let (quiet, routed) = (flags & 1 != 0, flags & 2 != 0);
-            let sender = Sender { publisher, home, quiet, routed, hops };
+            let [quiet, routed, asks] = [1, 2, 4].map(|flag| flags & flag != 0);
+            let sender = Sender { publisher, home, quiet, routed, asks, hops };
             #[expect(clippy::cast_possible_truncation, reason = "it was written from 16 bits")]
             let account = AccountId(word() as u16);
             let route_groups = word();
@@ -293,17 +309,17 @@ impl<C> Mailboxes<C> {
         }
     }
 
-    /// Posts the message of a publisher of this shard.
+    /// Posts the message of a publisher of this shard, who may [ask](Sender::asks) what becomes of it.
     pub fn post_message(
         &mut self,
         shard: u16,
-        publisher: Token,
+        (publisher, asks): (Token, bool),
         message: &Message<'_>,
         groups: GroupLists<'_>,
     ) {
         let quiet = matches!(message.origin, Origin::Client { echo: false, .. });
         let routed = matches!(message.origin, Origin::Route { .. });
-        let sender = Sender { publisher, home: self.shard, quiet, routed, hops: 0 };
+        let sender = Sender { publisher, home: self.shard, quiet, routed, asks, hops: 0 };
         self.post_from(shard, sender, message, groups);
     }
 
@@ -322,8 +338,8 @@ impl<C> Mailboxes<C> {
         message: &Message<'_>,
         groups: GroupLists<'_>,
     ) {
-        let home = self.shard;
-        let sender = Sender { publisher: route, home, quiet: false, routed: true, hops: 1 };
+        let (home, quiet, routed, asks) = (self.shard, false, true, false);
+        let sender = Sender { publisher: route, home, quiet, routed, asks, hops: 1 };
         self.post_from(shard, sender, message, groups);
     }
 

@@ -352,7 +352,9 @@ impl Engine {
         self.count_out(delivery, message.body.len() - 2);
         self.hand_over_inbox(Some(client));
         if delivery.remote {
-            let shards = self.post_to_shards(self.links.token(index), message);
+            let nobody_here = delivery.local == 0 && delivery.routes == 0;
+            let asks = client.no_responders && message.reply.is_some() && nobody_here;
+            let shards = self.post_to_shards(self.links.token(index), message, asks);
             client.touched_shards |= shards;
             self.reached_shards |= shards;
         }

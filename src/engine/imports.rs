@@ -99,7 +99,7 @@ impl Engine {
         let delivery = self.router.deliver(&mut self.links, &imported);
         self.count_out(delivery, imported.body.len() - 2);
         if delivery.remote {
-            let shards = self.post_to_shards(self.links.token(index), &imported);
+            let shards = self.post_to_shards(self.links.token(index), &imported, false);
             self.reached_shards |= shards;
         }
         delivery
@@ -158,7 +158,7 @@ impl Engine {
             let delivery = self.router.deliver(&mut self.links, &message);
             self.count_out(delivery, body.len() - 2);
             if delivery.remote {
-                self.post_to_shards(*client, &message);
+                self.post_to_shards(*client, &message, false);
             }
             if !delivery.is_nobody() {
                 continue;

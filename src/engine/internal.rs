@@ -92,7 +92,7 @@ impl Engine {
         let delivery = self.router.deliver(&mut self.links, message);
         self.count_out(delivery, message.body.len() - 2);
         if delivery.remote {
-            self.post_to_shards(NOBODY, message);
+            self.post_to_shards(NOBODY, message, false);
         }
         while let Some(id) = self.router.exhausted.pop() {
             self.end_exhausted(None, id);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ring::Token;
 
 use crate::close::CloseReason;
-use crate::mailbox::{GroupLists, Letter, Parcel, Posted, Sender, Side};
+use crate::mailbox::{GroupLists, Letter, Parcel, Posted, Sender, Side, Unserved};
 use crate::outbound::Closing;
 use crate::router::{Interest, Message, Origin, Part, Place, Want, is_news, names};
 use crate::session::Hold;
@@ -44,6 +44,7 @@ impl Engine {
                 Letter::Barrier { token, hops } => self.on_barrier(from, token, hops),
                 Letter::RoutesBarrier(token) => self.ask_routes(Asker { shard: from, token }),
                 Letter::BarrierDone(token) => self.on_barrier_done(from, token),
+                Letter::Unserved(request) => self.on_unserved(&request),
                 Letter::Slow(token) => self.on_slow(from, token, true),
                 Letter::Moving(token) => self.on_slow(from, token, false),
             }
@@ -143,10 +144,17 @@ impl Engine {
         }
     }
 
-    /// Posts the message that was just delivered to the shards that want it, too. Returns these.
-    pub(super) fn post_to_shards(&mut self, publisher: Token, message: &Message<'_>) -> u64 {
+    /// Posts the message that was just delivered to the shards that want it, too. Returns these. A
+    /// publisher that `asks` had nobody here: it is told when the one that wants it has nobody, too.
+    pub(super) fn post_to_shards(
+        &mut self,
+        publisher: Token,
+        message: &Message<'_>,
+        asks: bool,
+    ) -> u64 {
         let elsewhere = std::mem::take(&mut self.router.elsewhere);
         let wanting = elsewhere.all_shards();
+        let asks = asks && wanting.count_ones() == 1;
         let (mut clients, mut routes) = (Vec::new(), Vec::new());
         for shard in crate::mailbox::bits(wanting) {
             clients.clear();
@@ -161,7 +169,7 @@ impl Engine {
                 list.push(b' ');
             }
             let groups = GroupLists { clients: &clients, routes: &routes };
-            self.mail.post_message(shard, publisher, message, groups);
+            self.mail.post_message(shard, (publisher, asks), message, groups);
         }
         self.router.elsewhere = elsewhere;
         self.counters.mailbox_out_msgs += 1;
@@ -183,10 +191,37 @@ impl Engine {
             while let Some(id) = self.router.exhausted.pop() {
                 self.end_exhausted(None, id);
             }
-            self.bounce_unserved(from, &posted);
+            let bounced = self.bounce_unserved(from, &posted);
+            if posted.sender.asks && delivery.is_nobody() && !bounced {
+                self.tell_unserved(&posted);
+            }
         }
         self.tell_reach(from, last);
         self.settle_overflowed();
+    }
+
+    /// Tells a publisher's shard that its request found nobody: those who wanted it have just left.
+    fn tell_unserved(&mut self, posted: &Posted<'_>) {
+        let Posted { sender, message } = posted;
+        let request = Unserved {
+            publisher: sender.publisher,
+            account: message.account,
+            subject: message.subject.into(),
+            reply: message.reply.unwrap_or_default().into(),
+        };
+        if sender.home == self.mail.shard {
+            self.on_unserved(&request);
+        } else {
+            self.mail.post(sender.home, Letter::Unserved(request));
+        }
+    }
+
+    fn on_unserved(&mut self, request: &Unserved) {
+        let Unserved { publisher, account, subject, reply } = request;
+        if self.links.is_live(*publisher) {
+            self.counters.unrouted_msgs += 1;
+            self.say_no_responders(publisher.index, *account, reply, subject);
+        }
     }
 
     /// Tells another shard how those keep up whom its publisher's messages reached here, if that is
@@ -213,17 +248,22 @@ impl Engine {
 
     /// Queue groups whose last member here has just left are served by another shard or another
     /// server, if one has a member. It knows by then that this shard has none: the news went ahead of
-    /// the message.
-    fn bounce_unserved(&mut self, from: u16, posted: &Posted<'_>) {
-        let Origin::Shard { groups, route_groups, .. } = posted.message.origin else { return };
+    /// the message. Returns whether the message went anywhere.
+    fn bounce_unserved(&mut self, from: u16, posted: &Posted<'_>) -> bool {
+        let Origin::Shard { groups, route_groups, .. } = posted.message.origin else {
+            return false;
+        };
         if posted.sender.hops >= HOPS_MAX {
-            return;
+            return false;
         }
+        let mut bounced = false;
         for group in names(groups).chain(names(route_groups)) {
             if self.router.elsewhere.served.iter().any(|name| **name == *group) {
                 continue;
             }
-            match self.router.bounce(&mut self.links, &posted.message, group) {
+            let place = self.router.bounce(&mut self.links, &posted.message, group);
+            bounced |= place.is_some();
+            match place {
                 Some(Place::Shard(shard)) => {
                     let groups = GroupLists { clients: group, routes: &[] };
                     self.mail.pass_on(shard, posted, groups);
@@ -237,6 +277,7 @@ impl Engine {
                 Some(Place::Route(_)) | None => {}
             }
         }
+        bounced
     }
 
     /// Tells another shard that its publisher's recipients here are slow, once.

@@ -244,7 +244,8 @@ impl Engine {
         self.hand_over_inbox(None);
         let Origin::Route { groups } = message.origin else { return 0 };
         let token = self.links.token(index);
-        let mut shards = if delivery.remote { self.post_to_shards(token, message) } else { 0 };
+        let mut shards =
+            if delivery.remote { self.post_to_shards(token, message, false) } else { 0 };
         for group in names(groups) {
             if !self.router.elsewhere.served.iter().any(|name| **name == *group) {
                 let (shard, groups) = match self.router.bounce(&mut self.links, message, group) {

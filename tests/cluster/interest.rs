@@ -1,6 +1,6 @@
 //! What nobody wants any more is not sent.
 
-use crate::mesh::{Client, Plan, introduce, on_each_layout};
+use crate::mesh::{Client, Message, Plan, introduce, on_each_layout};
 use crate::support::poll;
 
 /// Asks until there is nobody.
@@ -94,5 +94,34 @@ fn the_last_of_many_subscribers_withdraws_the_interest() {
         last.unsubscribe(sids[1]);
         introduce(&mut client, last);
         assert!(client.request("shared", "?").is_no_responders());
+    });
+}
+
+#[test]
+fn a_request_is_served_or_refused_while_the_last_responder_of_its_node_leaves() {
+    const ROUNDS: usize = 300;
+    on_each_layout(3, |layout| {
+        let cluster = Plan::new(layout).start();
+        for node in 0..3 {
+            // Connections go to the shards in turn.
+            let (mut asker, mut responder) = (cluster.client(node), cluster.client(node));
+            asker.subscribe("answers");
+            for round in 0..ROUNDS {
+                let sid = if round % 2 == 0 {
+                    responder.subscribe("fleeting")
+                } else {
+                    responder.subscribe_in("fleeting", "group")
+                };
+                responder.flush();
+                responder.unsubscribe(sid);
+                asker.publish_for("fleeting", "answers", "?");
+                asker.flush();
+                responder.flush();
+                let refused = asker.take_all();
+                assert!(refused.iter().all(Message::is_no_responders), "{layout}: {refused:?}");
+                let served = responder.take_all().len();
+                assert_eq!((refused.len() + served, round), (1, round), "{layout}, node {node}");
+            }
+        }
     });
 }
