@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::server_info::{ServerInfo, time};
-use super::statsz::Traffic;
+use crate::monitor::Traffic;
 use crate::report::ConnectionReport;
 
 /// A client has logged in.

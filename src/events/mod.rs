@@ -13,8 +13,8 @@
 //! Invariant: every message that carries [`ServerInfo`](server_info) has a greater number than the
 //! one before; whatever peers send, so many questions wait and so many peers are known at most.
 
-mod account_stats;
 mod advisory;
+mod connection_count;
 mod event;
 mod expected;
 mod peers;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use ring::Time;
 
-use super::account_stats::{AccountStats, CONNECTION_COUNT, ConnectionCount};
 use super::advisory::{Connected, Disconnected};
+use super::connection_count::{CONNECTION_COUNT, ConnectionCount};
 use super::event::{Action, Event, Facts, Question, Statistics};
 use super::expected::Expected;
 use super::peers::Peers;
@@ -20,6 +20,7 @@ use super::topic::{self, OF_EVERY_ACCOUNT, SCOPE_OF_ACCOUNTS, Topic, Where};
 use crate::account::Accounts;
 use crate::engine::{ClientChange, ClientNews, Scope};
 use crate::ids::AccountId;
+use crate::monitor::AccountStats;
 use crate::report::AccountReport;
 
 /// The first heartbeat comes so soon, and each later one after twice the time.
@@ -285,7 +286,7 @@ impl Events {
             id,
             timestamp: time(now),
             server: self.signer.sign(now),
-            stats: AccountStats::new(report, &self.accounts),
+            stats: AccountStats::new(self.accounts.name(report.account), report),
         })
     }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::event::{Statistics, TrafficOfRoute};
 use super::server_info::time;
+use crate::monitor::Traffic;
 use crate::stats::Counters;
 
 /// The body, in the peer's order.
@@ -35,13 +36,6 @@ pub(super) struct Statsz {
     routes: Vec<Route>,
     active_servers: usize,
     gomaxprocs: u16,
-}
-
-/// Messages and their bytes.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(super) struct Traffic {
-    pub(super) msgs: u64,
-    pub(super) bytes: u64,
 }
 
 /// A count for each kind of connection.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Source;
+use super::account_stats::AccountStats;
 use super::format::{is_false, time};
 use super::query::Query;
 use super::subsz::{Stats, of_account};
@@ -170,51 +171,4 @@ pub(super) struct Accstatz {
     server_id: String,
     now: String,
     account_statz: Vec<AccountStats>,
-}
-
-/// One account, in the peer's order.
-#[derive(Debug, Serialize)]
-struct AccountStats {
-    acc: String,
-    name: String,
-    conns: u64,
-    leafnodes: u64,
-    total_conns: u64,
-    num_subscriptions: u64,
-    sent: ByKind,
-    received: ByKind,
-    slow_consumers: u64,
-}
-
-/// Messages of clients, and what of them went another way, which is not counted by account.
-#[derive(Debug, Default, Serialize)]
-struct ByKind {
-    #[serde(flatten)]
-    all: Traffic,
-    gateways: Traffic,
-    routes: Traffic,
-    leafs: Traffic,
-}
-
-#[derive(Debug, Default, Serialize)]
-struct Traffic {
-    msgs: u64,
-    bytes: u64,
-}
-
-impl AccountStats {
-    fn new(name: &str, report: &AccountReport) -> Self {
-        let kinds = |msgs, bytes| ByKind { all: Traffic { msgs, bytes }, ..ByKind::default() };
-        Self {
-            acc: name.to_owned(),
-            name: name.to_owned(),
-            conns: report.clients,
-            leafnodes: 0,
-            total_conns: report.clients,
-            num_subscriptions: report.subscriptions,
-            sent: kinds(report.out_msgs, report.out_bytes),
-            received: kinds(report.in_msgs, report.in_bytes),
-            slow_consumers: report.slow_consumers,
-        }
-    }
 }

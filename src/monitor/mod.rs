@@ -4,6 +4,7 @@
 //! [`ShardReport`]s through a [`Source`]; what does not change while the server runs is in
 //! [`ServerFacts`]. The monitor knows no shard, no mailbox, no ring and no clock.
 
+mod account_stats;
 mod accountz;
 mod body;
 mod connz;
@@ -31,6 +32,7 @@ use ring::Time;
 use crate::account::Accounts;
 use crate::report::{ReportRequest, ServerFacts, ShardReport};
 
+pub use account_stats::{AccountStats, Traffic};
 pub use body::{Body, Refused};
 pub use http::{Monitor, MonitorLimits};
 pub use mesh::{Member, MeshView, RouteRules};

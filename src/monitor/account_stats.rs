@@ -1,0 +1,57 @@
+//! What the clients of an account do, in the peer's form, which `/accstatz` and the system account share.
+
+use serde::Serialize;
+
+use crate::report::AccountReport;
+
+/// One account, in the peer's order.
+#[derive(Debug, Serialize)]
+pub struct AccountStats {
+    acc: String,
+    name: String,
+    conns: u64,
+    leafnodes: u64,
+    total_conns: u64,
+    num_subscriptions: u64,
+    sent: ByKind,
+    received: ByKind,
+    slow_consumers: u64,
+}
+
+/// Messages of clients, and what of them went another way, which is not counted by account.
+#[derive(Debug, Default, Serialize)]
+struct ByKind {
+    #[serde(flatten)]
+    all: Traffic,
+    gateways: Traffic,
+    routes: Traffic,
+    leafs: Traffic,
+}
+
+/// Messages and their bytes.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Traffic {
+    /// Messages.
+    pub msgs: u64,
+    /// Bytes of their payloads, headers among them.
+    pub bytes: u64,
+}
+
+impl AccountStats {
+    /// Puts what the shards counted together into the form.
+    #[must_use]
+    pub fn new(name: &str, report: &AccountReport) -> Self {
+        let kinds = |msgs, bytes| ByKind { all: Traffic { msgs, bytes }, ..ByKind::default() };
+        Self {
+            acc: name.to_owned(),
+            name: name.to_owned(),
+            conns: report.clients,
+            leafnodes: 0,
+            total_conns: report.clients,
+            num_subscriptions: report.subscriptions,
+            sent: kinds(report.out_msgs, report.out_bytes),
+            received: kinds(report.in_msgs, report.in_bytes),
+            slow_consumers: report.slow_consumers,
+        }
+    }
+}
