@@ -45,6 +45,7 @@ impl Events {
             | Topic::Statistics
             | Topic::Body(_)
             | Topic::Nothing
+            | Topic::Unsupported(_)
             | Topic::Account(_)
             | Topic::AccountStats
             | Topic::Subscribers
@@ -188,6 +189,7 @@ impl Events {
             }
             Topic::Body(body) => self.ask_for_body(body, options, reply, out),
             Topic::Nothing => self.tell(now, reply, &BTreeMap::<&str, &str>::new(), out),
+            Topic::Unsupported(what) => return Err(format!("{what} is not supported")),
             Topic::AccountStats => self.ask_for_stats(options, reply, out),
             Topic::Subscribers => self.count_here(&request::read(&options)?, reply, out),
             Topic::Account(topic) => {

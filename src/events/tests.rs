@@ -287,6 +287,17 @@ fn a_request_that_cannot_be_read_is_refused() {
 }
 
 #[test]
+fn what_is_not_supported_is_refused_by_name() {
+    let mut world = World::new();
+    for subject in ["$SYS.REQ.SERVER.NX.PROFILEZ", "$SYS.REQ.SERVER.PING.PROFILEZ"] {
+        let found = world.ask(subject, r#"{"name":"allocs"}"#, nothing);
+        assert_eq!(found[0]["error"]["description"], "profiling is not supported");
+    }
+    let found = world.ask("$SYS.REQ.SERVER.PING.EXPVARZ", "", nothing);
+    assert_eq!(found[0]["error"]["description"], "a list of Go's variables is not supported");
+}
+
+#[test]
 fn a_body_is_asked_for_and_passed_on() {
     let mut world = World::new();
     let body = |what| match what {

@@ -15,6 +15,8 @@ pub(super) enum Topic {
     Body(Body),
     /// Something that this server has none of.
     Nothing,
+    /// Something that this server does not do, by name.
+    Unsupported(&'static str),
     /// Its configuration is to be read again.
     Reload,
     /// Something is to be done with a client.
@@ -61,7 +63,7 @@ pub(super) const SERVER_TOKEN: usize = 2;
 pub(super) const INBOX_TOKEN: usize = 3;
 
 /// What each request about a server is called.
-const SERVER_REQUESTS: [(&str, Topic); 13] = [
+const SERVER_REQUESTS: [(&str, Topic); 15] = [
     ("IDZ", Topic::Identity),
     ("STATSZ", Topic::Statistics),
     ("VARZ", Topic::Body(Body::Varz)),
@@ -75,6 +77,8 @@ const SERVER_REQUESTS: [(&str, Topic); 13] = [
     ("ACCOUNTZ", Topic::Body(Body::Accountz)),
     ("IPQUEUESZ", Topic::Nothing),
     ("RAFTZ", Topic::Nothing),
+    ("PROFILEZ", Topic::Unsupported("profiling")),
+    ("EXPVARZ", Topic::Unsupported("a list of Go's variables")),
 ];
 
 /// What each request about an account is called.
