@@ -16,6 +16,7 @@ mod cluster {
     mod doors;
     mod interest;
     mod load;
+    mod matrix;
     mod membership;
     mod messages;
     mod monitoring;

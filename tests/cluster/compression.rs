@@ -2,12 +2,9 @@
 
 use std::fmt;
 
+use super::matrix::MODES;
 use crate::mesh::layout::{layouts, on_each};
 use crate::mesh::{Client, Layout, Plan, introduce};
-
-/// Every mode that a configuration may name, without the aliases.
-const MODES: [&str; 8] =
-    ["\"not supported\"", "off", "accept", "on", "s2_auto", "s2_fast", "s2_better", "s2_best"];
 
 /// Two nodes, each with a mode.
 struct Modes(Layout, [&'static str; 2]);
