@@ -36,9 +36,13 @@ impl Drop for Blame {
     }
 }
 
+/// What the environment says.
+fn number(key: &str) -> Option<u64> {
+    std::env::var(key).ok().map(|text| text.parse().unwrap())
+}
+
 /// Plays the seed that the environment names, or as many as usual.
 fn play_seeds(name: &'static str, usual: Range<u64>, plan: fn(u64) -> Plan) {
-    let number = |key| std::env::var(key).ok().map(|text| text.parse::<u64>().unwrap());
     let play = |seed| {
         let _blame = Blame(name, seed);
         play(&plan(seed))

@@ -48,7 +48,8 @@ pub struct Plan {
 impl Plan {
     fn new(seed: u64, label: &str, nodes: (usize, usize)) -> Self {
         let mut rng = Rng::new(seed).fork(label);
-        let nodes = rng.between(nodes.0, nodes.1);
+        let drawn = rng.between(nodes.0, nodes.1);
+        let nodes = crate::number("NODES").map_or(drawn, |nodes| usize::try_from(nodes).unwrap());
         let pool_size = [None, Some(1), Some(3), Some(3)][rng.below(4)];
         let modes = [Mode::Off, Mode::Accept, Mode::Auto, Mode::Fast];
         let compressions = match rng.below(3) {
@@ -142,12 +143,12 @@ pub fn play(plan: &Plan) -> Findings {
         scene.round();
     }
     if plan.troubles > 0 {
-        scene.history.is_lenient = true;
+        scene.history.is_troubled = true;
         for _ in 0..plan.troubles {
             scene.trouble();
         }
         scene.mend();
-        scene.history.is_lenient = false;
+        scene.history.is_troubled = false;
         scene.probe();
         scene.round();
     }
