@@ -38,6 +38,9 @@ pub struct Shape {
     /// How many servers everybody knows from the start.
     pub seeds: usize,
     pub barrier: bool,
+    pub ping_interval: Duration,
+    /// Routes end that take longer than the write deadline for one batch (`write_timeout: close`).
+    pub closes_late: bool,
     pub compressions: Vec<Mode>,
 }
 
@@ -144,6 +147,8 @@ impl Cluster {
             has_ended,
             client_urls: Vec::new(),
             dials: 0,
+            lines: 0,
+            ended: Vec::new(),
         };
         self.sim.add(up.control, Turning::Control(Box::new(control)));
         self.nodes[node].up = Some(up);
@@ -212,6 +217,24 @@ impl Cluster {
             }
         }
         None
+    }
+
+    /// A mesh that has formed took no more dials, and lines of handshakes and gossip, than so many for
+    /// each of its connections, of which there are as many as the square of its servers.
+    pub fn check_effort(&mut self) {
+        let nodes = self.shape.nodes as u64;
+        let pool = u64::from(self.shape.pool_size.unwrap_or(1)) + self.dedicated().len() as u64;
+        let conns = nodes * (nodes - 1) / 2 * pool;
+        // Those that are known from the start are dialled every second until they are up.
+        let waiting = 20 * nodes;
+        let (mut dials, mut lines) = (0, 0);
+        for node in 0..self.shape.nodes {
+            let control = self.control(node);
+            dials += control.dials;
+            lines += control.lines;
+        }
+        let sums = format!("{dials} dials and {lines} lines for {conns} connections");
+        assert!(dials <= 2 * conns + waiting && lines <= 8 * conns + waiting, "{sums}");
     }
 
     /// What a server's shards report.
@@ -341,7 +364,7 @@ impl Cluster {
             },
             outbound,
             max_pending_total: 1 << 30,
-            ping_interval: Duration::from_secs(5),
+            ping_interval: self.shape.ping_interval,
             ping_max: 2,
             auth: Arc::new(Authenticator::new(auth)),
             auth_timeout: Duration::from_secs(2),
@@ -359,10 +382,11 @@ impl Cluster {
             routes: RouteOptions {
                 enabled: true,
                 outbound,
-                ping_interval: Duration::from_secs(5),
+                ping_interval: self.shape.ping_interval,
                 pool_size: self.shape.pool_size.unwrap_or(1),
                 dedicated: self.dedicated().into(),
                 barrier: self.shape.barrier,
+                closes_late: self.shape.closes_late,
                 ..RouteOptions::default()
             },
         }

@@ -22,6 +22,9 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(120);
 /// In this time a server notices that a client has vanished.
 const STALE_WITHIN: Duration = Duration::from_secs(40);
 
+/// So many servers are in the largest clusters.
+const NODES_MAX: usize = 40;
+
 const SUBJECTS: [&str; 6] = ["a.b", "a.c", "a.b.c", "x", "x.y.z", "nobody.is.here"];
 const FILTERS: [&str; 10] =
     ["a.b", "a.c", "a.b.c", "x", "a.*", "a.>", "*.b", "x.*.z", "x.y.z", "*.*.*.never"];
@@ -48,8 +51,16 @@ pub struct Plan {
 impl Plan {
     fn new(seed: u64, label: &str, nodes: (usize, usize)) -> Self {
         let mut rng = Rng::new(seed).fork(label);
-        let drawn = rng.between(nodes.0, nodes.1);
-        let nodes = crate::number("NODES").map_or(drawn, |nodes| usize::try_from(nodes).unwrap());
+        // Most clusters are small, and some are large.
+        let (least, most) = if seed % 64 == 0 { (12, NODES_MAX) } else { nodes };
+        let nodes = match crate::range("CLUSTER_SIM_NODES") {
+            Some(asked) => {
+                let [least, most] = [asked.start, asked.end - 1].map(|it| it as usize);
+                let most = rng.between(least, most);
+                rng.between(least, most)
+            }
+            None => rng.between(least, most),
+        };
         let pool_size = [None, Some(1), Some(3), Some(3)][rng.below(4)];
         let modes = [Mode::Off, Mode::Accept, Mode::Auto, Mode::Fast];
         let compressions = match rng.below(3) {
@@ -66,6 +77,8 @@ impl Plan {
             // With two of them one may be down and another one still finds the cluster.
             seeds: rng.between(2, 3),
             barrier: rng.below(2) == 0,
+            ping_interval: 5 * SECOND,
+            closes_late: false,
             compressions,
         };
         Self { seed, shape, clients: 3, rounds: 2, troubles: 0 }
@@ -135,6 +148,7 @@ pub fn play(plan: &Plan) -> Findings {
         }
     }
     scene.found.whole_first = scene.become_whole();
+    scene.cluster.check_effort();
     for at in 0..plan.clients * plan.shape.nodes {
         scene.arrive(at % plan.shape.nodes);
     }
