@@ -35,7 +35,10 @@ struct Blame(&'static str, u64);
 impl Drop for Blame {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("SEED={} cargo test --test cluster_sim {}", self.1, self.0);
+            let key = "CLUSTER_SIM_NODES";
+            let nodes = std::env::var(key).map(|nodes| format!("{key}={nodes} "));
+            let nodes = nodes.unwrap_or_default();
+            eprintln!("{nodes}SEED={} cargo test --test cluster_sim {}", self.1, self.0);
         }
     }
 }
@@ -83,13 +86,13 @@ fn play_seeds(name: &'static str, usual: Range<u64>, plan: fn(u64) -> Plan) {
 #[test]
 fn while_nothing_fails_everything_comes_once_and_in_order_across_the_cluster() {
     let name = "while_nothing_fails_everything_comes_once_and_in_order_across_the_cluster";
-    play_seeds(name, 0..8, Plan::calm);
+    play_seeds(name, 0..256, Plan::calm);
 }
 
 #[test]
 fn whatever_broke_the_mesh_is_whole_again_and_interest_is_the_union_of_all() {
     let name = "whatever_broke_the_mesh_is_whole_again_and_interest_is_the_union_of_all";
-    play_seeds(name, 9..20, Plan::trouble);
+    play_seeds(name, 0..384, Plan::trouble);
 }
 
 #[test]

@@ -234,7 +234,8 @@ impl Cluster {
             lines += control.lines;
         }
         let sums = format!("{dials} dials and {lines} lines for {conns} connections");
-        assert!(dials <= 2 * conns + waiting && lines <= 8 * conns + waiting, "{sums}");
+        // Two that dial at once have one of their connections too many.
+        assert!(dials <= 3 * conns + waiting && lines <= 16 * conns + waiting, "{sums}");
     }
 
     /// What a server's shards report.
