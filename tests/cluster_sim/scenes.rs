@@ -52,10 +52,11 @@ impl Plan {
     fn new(seed: u64, label: &str, nodes: (usize, usize)) -> Self {
         let mut rng = Rng::new(seed).fork(label);
         // Most clusters are small, and some are large.
-        let (least, most) = if seed % 64 == 0 { (12, NODES_MAX) } else { nodes };
+        let (least, most) = if seed.is_multiple_of(64) { (12, NODES_MAX) } else { nodes };
         let nodes = match crate::range("CLUSTER_SIM_NODES") {
             Some(asked) => {
-                let [least, most] = [asked.start, asked.end - 1].map(|it| it as usize);
+                let [least, most] =
+                    [asked.start, asked.end - 1].map(|it| usize::try_from(it).unwrap());
                 let most = rng.between(least, most);
                 rng.between(least, most)
             }
