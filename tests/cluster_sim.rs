@@ -17,6 +17,8 @@ mod cluster;
 mod history;
 #[path = "cluster_sim/node.rs"]
 mod node;
+#[path = "cluster_sim/plan.rs"]
+mod plan;
 #[path = "cluster_sim/scenes.rs"]
 mod scenes;
 #[path = "cluster_sim/slow_routes.rs"]
@@ -27,7 +29,8 @@ mod wire;
 use std::ops::Range;
 use std::panic::catch_unwind;
 
-use scenes::{Findings, Plan, play};
+use plan::{Findings, Plan};
+use scenes::play;
 
 /// Says which seed it was when its test fails.
 struct Blame(&'static str, u64);

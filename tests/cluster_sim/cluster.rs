@@ -17,32 +17,14 @@ use ringmesh::outbound::OutboundLimits;
 use ringmesh::proto::info::{InfoTemplate, ServerInfo};
 use ringmesh::report::{ReportRequest, ShardReport};
 use ringmesh::shard::Shard;
-use ringmesh::transport::Mode;
 
 use crate::node::{ControlLoop, Turning, Voices};
+use crate::plan::Shape;
 
 /// Steps after which a run has no end.
 const STEPS_MAX: usize = 5_000_000;
 const CLIENT_PORT: u16 = 4222;
 const ROUTE_PORT: u16 = 6222;
-
-/// What all servers of a cluster have in common.
-#[derive(Clone, Debug)]
-pub struct Shape {
-    pub nodes: usize,
-    pub shards: u16,
-    pub pool_size: Option<u16>,
-    /// The system account has connections of its own.
-    pub dedicated: bool,
-    pub named: bool,
-    /// How many servers everybody knows from the start.
-    pub seeds: usize,
-    pub barrier: bool,
-    pub ping_interval: Duration,
-    /// Routes end that take longer than the write deadline for one batch (`write_timeout: close`).
-    pub closes_late: bool,
-    pub compressions: Vec<Mode>,
-}
 
 pub struct Cluster {
     pub sim: Simulation<Turning>,

@@ -7,8 +7,9 @@ use ringmesh::close::CloseReason;
 use ringmesh::transport::Mode;
 
 use crate::client::Client;
-use crate::cluster::{Cluster, Shape};
+use crate::cluster::Cluster;
 use crate::history::History;
+use crate::plan::Shape;
 
 const LATENCY: Duration = Duration::from_millis(10);
 /// What a socket takes while nothing arrives: a quarter of the largest batch.
