@@ -134,6 +134,8 @@ pub struct Sender {
     pub routed: bool,
     /// It wants to know if nobody takes the message, which goes to no other shard.
     pub asks: bool,
+    /// Only the queue groups that are named want the message: others have had it.
+    pub passed_on: bool,
     /// How many shards have passed the message on because they had no member of its queue group.
     pub hops: u8,
 }
@@ -145,8 +147,9 @@ const NONE: u32 = u32::MAX;
 
 impl Parcel {
     fn add(&mut self, sender: Sender, message: &Message<'_>, groups: GroupLists<'_>) {
-        let Sender { publisher, home, quiet, routed, asks, hops } = sender;
-        let flags = u32::from(quiet) | u32::from(routed) << 1 | u32::from(asks) << 2;
+        let Sender { publisher, home, quiet, routed, asks, passed_on, hops } = sender;
+        let flags = [quiet, routed, asks, passed_on];
+        let flags = flags.iter().rev().fold(0, |flags, flag| flags << 1 | u32::from(*flag));
         let reply = message.reply.unwrap_or_default();
         #[expect(clippy::cast_possible_truncation, reason = "a message's parts fit 32 bits")]
         let head = [
@@ -182,8 +185,8 @@ impl Parcel {
             let publisher = Token::new(word(), word());
             let [hops, flags, low, high] = word().to_le_bytes();
             let home = u16::from_le_bytes([low, high]);
-            let [quiet, routed, asks] = [1, 2, 4].map(|flag| flags & flag != 0);
-            let sender = Sender { publisher, home, quiet, routed, asks, hops };
+            let [quiet, routed, asks, passed_on] = [1, 2, 4, 8].map(|flag| flags & flag != 0);
+            let sender = Sender { publisher, home, quiet, routed, asks, passed_on, hops };
             #[expect(clippy::cast_possible_truncation, reason = "it was written from 16 bits")]
             let account = AccountId(word() as u16);
             let route_groups = word();
@@ -197,7 +200,7 @@ impl Parcel {
             let route_groups = part(route_groups);
             let subject = part(subject);
             let reply = (reply != NONE).then(|| part(reply));
-            let (groups, passed_on) = (part(groups), hops > 0);
+            let groups = part(groups);
             let message = Message {
                 account,
                 subject,
@@ -319,14 +322,16 @@ impl<C> Mailboxes<C> {
     ) {
         let quiet = matches!(message.origin, Origin::Client { echo: false, .. });
         let routed = matches!(message.origin, Origin::Route { .. });
-        let sender = Sender { publisher, home: self.shard, quiet, routed, asks, hops: 0 };
+        let (home, passed_on) = (self.shard, message.origin.is_passed_on());
+        let sender = Sender { publisher, home, quiet, routed, asks, passed_on, hops: 0 };
         self.post_from(shard, sender, message, groups);
     }
 
     /// Passes a message on to a shard that has a member of a queue group that this one has none of.
     pub fn pass_on(&mut self, shard: u16, posted: &Posted<'_>, groups: GroupLists<'_>) {
         let hops = posted.sender.hops.saturating_add(1);
-        self.post_from(shard, Sender { hops, ..posted.sender }, &posted.message, groups);
+        let sender = Sender { hops, passed_on: true, ..posted.sender };
+        self.post_from(shard, sender, &posted.message, groups);
     }
 
     /// Passes a message that a route of this shard brought on to a shard that is to serve these queue
@@ -338,8 +343,9 @@ impl<C> Mailboxes<C> {
         message: &Message<'_>,
         groups: GroupLists<'_>,
     ) {
-        let (home, quiet, routed, asks) = (self.shard, false, true, false);
-        let sender = Sender { publisher: route, home, quiet, routed, asks, hops: 1 };
+        let (home, asks) = (self.shard, false);
+        let (quiet, routed, passed_on) = (false, true, true);
+        let sender = Sender { publisher: route, home, quiet, routed, asks, passed_on, hops: 0 };
         self.post_from(shard, sender, message, groups);
     }
 

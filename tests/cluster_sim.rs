@@ -1,8 +1,9 @@
 //! Clusters of whole servers, simulated: whatever broke between them, the mesh is whole again, and
 //! every client of every server sees one subject space.
 //!
-//! A failure prints its seed; `SEED=n cargo test --test cluster_sim NAME` plays that one alone, and
-//! `SEEDS=n` plays so many instead of the usual number.
+//! A failure prints its seed; `SEED=n cargo test --test cluster_sim NAME` plays that one alone.
+//! `CLUSTER_SIM_SEEDS=0..1000` plays so many instead of the usual ones and names all that fail;
+//! `CLUSTER_SIM_NODES=3..41` says how many servers a cluster has. As in Rust, ends are left out.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stderr, reason = "a failure names its seed")]
@@ -16,14 +17,20 @@ mod cluster;
 mod history;
 #[path = "cluster_sim/node.rs"]
 mod node;
+#[path = "cluster_sim/plan.rs"]
+mod plan;
 #[path = "cluster_sim/scenes.rs"]
 mod scenes;
+#[path = "cluster_sim/slow_routes.rs"]
+mod slow_routes;
 #[path = "sim/wire.rs"]
 mod wire;
 
 use std::ops::Range;
+use std::panic::catch_unwind;
 
-use scenes::{Findings, Plan, play};
+use plan::{Findings, Plan};
+use scenes::play;
 
 /// Says which seed it was when its test fails.
 struct Blame(&'static str, u64);
@@ -31,39 +38,64 @@ struct Blame(&'static str, u64);
 impl Drop for Blame {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("SEED={} cargo test --test cluster_sim {}", self.1, self.0);
+            let key = "CLUSTER_SIM_NODES";
+            let nodes = std::env::var(key).map(|nodes| format!("{key}={nodes} "));
+            let nodes = nodes.unwrap_or_default();
+            eprintln!("{nodes}SEED={} cargo test --test cluster_sim {}", self.1, self.0);
         }
     }
 }
 
-/// Plays the seed that the environment names, or as many as usual.
+/// A range that the environment names: `3..8`, or `3` for it alone.
+fn range(key: &str) -> Option<Range<u64>> {
+    let text = std::env::var(key).ok()?;
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    Some(match text.split_once("..") {
+        Some((from, to)) => number(from)..number(to),
+        None => number(&text)..number(&text) + 1,
+    })
+}
+
+/// Plays the seed that the environment names, or those that it names, or the usual ones.
 fn play_seeds(name: &'static str, usual: Range<u64>, plan: fn(u64) -> Plan) {
-    let number = |key| std::env::var(key).ok().map(|text| text.parse::<u64>().unwrap());
     let play = |seed| {
         let _blame = Blame(name, seed);
         play(&plan(seed))
     };
-    if let Some(seed) = number("SEED") {
-        eprintln!("{:?}", play(seed));
+    if let Some(seeds) = range("SEED") {
+        seeds.for_each(|seed| eprintln!("{:?}", play(seed)));
         return;
     }
-    let mut sum = Findings::default();
-    for seed in number("SEEDS").map_or(usual, |seeds| 0..seeds) {
-        sum.merge(&play(seed));
+    let Some(seeds) = range("CLUSTER_SIM_SEEDS") else {
+        let mut sum = Findings::default();
+        usual.for_each(|seed| sum.merge(&play(seed)));
+        eprintln!("{name}: {sum:?}");
+        return;
+    };
+    let (mut sum, mut failed) = (Findings::default(), Vec::new());
+    for seed in seeds {
+        match catch_unwind(|| play(seed)) {
+            Ok(found) => sum.merge(&found),
+            Err(_panic) => failed.push(seed),
+        }
+        if seed % 50 == 0 {
+            eprintln!("{name}: at seed {seed}, {} passed, failed: {failed:?}", sum.runs);
+        }
     }
     eprintln!("{name}: {sum:?}");
+    assert!(failed.is_empty(), "{name}: {} passed, failed: {failed:?}", sum.runs);
 }
 
 #[test]
 fn while_nothing_fails_everything_comes_once_and_in_order_across_the_cluster() {
     let name = "while_nothing_fails_everything_comes_once_and_in_order_across_the_cluster";
-    play_seeds(name, 0..8, Plan::calm);
+    play_seeds(name, 0..256, Plan::calm);
 }
 
 #[test]
 fn whatever_broke_the_mesh_is_whole_again_and_interest_is_the_union_of_all() {
     let name = "whatever_broke_the_mesh_is_whole_again_and_interest_is_the_union_of_all";
-    play_seeds(name, 9..20, Plan::trouble);
+    play_seeds(name, 0..384, Plan::trouble);
 }
 
 #[test]

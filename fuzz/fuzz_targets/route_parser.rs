@@ -39,6 +39,7 @@ fn check_message(routed: &Routed<'_>, accounts: bool) {
         subject: routed.subject,
         reply: routed.reply,
         queues: routed.queues.iter(),
+        queues_only: routed.queues_only,
         header_len: routed.header_len,
         size: routed.size,
     };
@@ -47,7 +48,8 @@ fn check_message(routed: &Routed<'_>, accounts: bool) {
     assert!(line.len() <= head.len_max());
     // Where a message came through is not written, and an empty list is none.
     let has_queue_list = !routed.queues.is_empty();
-    let expected = Routed { origin: None, has_queue_list, ..*routed };
+    let queues_only = has_queue_list && routed.queues_only;
+    let expected = Routed { origin: None, has_queue_list, queues_only, ..*routed };
     let op = RouteOp::Message(expected);
     assert_eq!(next(&line, accounts), Step::Op { op, line_len: line.len() });
 }

@@ -221,6 +221,8 @@ pub struct Registration {
     pub remote_name: String,
     /// Whether the peer is a Ringmesh.
     pub ringmesh: bool,
+    /// Whether the peer knows the mark of messages that only their queue groups get.
+    pub takes_passed_on: bool,
     /// What the connection carries.
     pub lane: Lane,
     /// How many pool indexes there are between the two servers.

@@ -173,7 +173,7 @@ impl Mesh {
             lnocu: true,
             ln: true,
             route_pool_size: options.pool_size.map_or(0, i64::from),
-            ringmesh: Some(Ringmesh { v: EXTENSION_VERSION, caps: vec![CAP_PICK.to_owned()] }),
+            ringmesh: Some(Ringmesh { v: EXTENSION_VERSION, caps: CAPS.map(str::to_owned).into() }),
             ..RouteInfo::default()
         }
     }
@@ -233,6 +233,12 @@ const EXTENSION_VERSION: i64 = 1;
 
 /// This server picks one of two simultaneous dials by the smaller id.
 const CAP_PICK: &str = "pick";
+
+/// This server knows the mark of messages that only their queue groups get.
+pub(super) const CAP_QUEUES_ONLY: &str = "queues-only";
+
+/// What this server can do beyond the protocol.
+const CAPS: [&str; 2] = [CAP_PICK, CAP_QUEUES_ONLY];
 
 /// As long as the names that peers make up.
 const MADE_UP_NAME_LEN: usize = 22;

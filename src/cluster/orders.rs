@@ -159,6 +159,7 @@ fn registered(registration: Registration) -> session::Registration {
         },
         headers: registration.headers,
         is_ringmesh: registration.ringmesh,
+        takes_passed_on: registration.takes_passed_on,
         solicited: registration.solicited,
         configured: registration.configured,
         compression: registration.compression,

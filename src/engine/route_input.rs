@@ -230,7 +230,7 @@ impl Engine {
             header_len: routed.header_len.filter(|len| *len > 0),
             body,
             block,
-            origin: Origin::Route { groups: routed.queues.raw() },
+            origin: Origin::Route { groups: routed.queues.raw(), passed_on: routed.queues_only },
         };
         route.touched_shards |= self.deliver_routed(index, &message);
         Ok(())
@@ -242,7 +242,7 @@ impl Engine {
         self.counters.routed_msgs += 1;
         self.count_out(delivery, message.body.len() - 2);
         self.hand_over_inbox(None);
-        let Origin::Route { groups } = message.origin else { return 0 };
+        let Origin::Route { groups, .. } = message.origin else { return 0 };
         let token = self.links.token(index);
         let mut shards =
             if delivery.remote { self.post_to_shards(token, message, false) } else { 0 };

@@ -354,13 +354,14 @@ impl Engine {
         let index = token.index;
         let Some(mut route) = self.routes.remove(&index) else { return };
         route.phase = RoutePhase::Registered;
-        let headers = registration.headers;
+        let (headers, takes_passed_on) = (registration.headers, registration.takes_passed_on);
         route.registration = Some(Box::new(registration));
         let options = &self.options.routes;
         route.assign_accounts(&self.options.accounts, options.pool_size, &options.dedicated);
         if let Some(link) = self.links.at_mut(index) {
             link.names_accounts = route.names_accounts();
             link.headers = headers;
+            link.takes_passed_on = takes_passed_on;
             if let Some(transport) = &mut link.transport {
                 transport.set_budget(usize::MAX);
             }

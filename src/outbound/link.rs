@@ -75,6 +75,8 @@ pub struct Link {
     pub transport: Option<Box<Transport>>,
     /// Lines to the server at the other end name the account.
     pub names_accounts: bool,
+    /// The server at the other end knows the mark of messages that only their queue groups get.
+    pub takes_passed_on: bool,
     /// What of `queue` the server's sum of waiting bytes has been told.
     pub counted_bytes: usize,
     /// Since when no byte left, while some wait.
@@ -117,6 +119,7 @@ impl Link {
             lanes: None,
             transport: None,
             names_accounts: false,
+            takes_passed_on: false,
             counted_bytes: 0,
             progress_at: now,
             batch_at: now,

@@ -91,6 +91,9 @@ pub struct Routed<'a> {
     pub queues: Queues<'a>,
     /// Whether the line has the form with a list of queue groups, be it empty.
     pub has_queue_list: bool,
+    /// Only those groups are to get it: whoever else wants it has had it. Ringmesh servers say so
+    /// to each other, by an indicator that is doubled.
+    pub queues_only: bool,
     /// How many of the `size` bytes are headers; `None` is RMSG.
     pub header_len: Option<u32>,
     /// Bytes of headers and payload, without the CRLF behind them. Below 1,000,000,000, whatever
@@ -244,9 +247,10 @@ fn plain_queues(
     end: usize,
     sizes_at: impl Fn(&[u8], usize) -> Option<Sizes>,
 ) -> Option<(Target<'_>, Sizes)> {
-    let (reply, start) = match &bytes[at..end] {
-        b"|" => (None, end + 1),
-        b"+" => {
+    let indicator = &bytes[at..end];
+    let (reply, start) = match indicator {
+        b"|" | b"||" => (None, end + 1),
+        b"+" | b"++" => {
             let reply_end = space_after_word(bytes, end + 1)?;
             (Some(&bytes[end + 1..reply_end]), reply_end + 1)
         }
@@ -261,7 +265,9 @@ fn plain_queues(
         }
         here = end + 1;
     };
-    Some((Target { reply, queues: Queues::new(&bytes[start..end]), has_queue_list: true }, sizes))
+    let queues = Queues::new(&bytes[start..end]);
+    let queues_only = indicator.len() == 2;
+    Some((Target { reply, queues, has_queue_list: true, queues_only }, sizes))
 }
 
 /// What stands between the subject and the sizes.
@@ -270,6 +276,7 @@ struct Target<'a> {
     reply: Option<&'a [u8]>,
     queues: Queues<'a>,
     has_queue_list: bool,
+    queues_only: bool,
 }
 
 impl<'a> Target<'a> {
@@ -283,14 +290,15 @@ impl<'a> Target<'a> {
         let Some(first) = take_word(&mut words) else { return Ok(Self::default()) };
         let Some(second) = take_word(&mut { words }) else { return Ok(Self::reply(first)) };
         let reply = match first {
-            b"|" => None,
-            b"+" => {
+            b"|" | b"||" => None,
+            b"+" | b"++" => {
                 take_word(&mut words);
                 Some(second)
             }
             _no_indicator => return Err(RouteError::BadArguments),
         };
-        Ok(Self { reply, queues: Queues::new(trim_blanks(words)), has_queue_list: true })
+        let queues = Queues::new(trim_blanks(words));
+        Ok(Self { reply, queues, has_queue_list: true, queues_only: first.len() == 2 })
     }
 
     #[inline(always)]
@@ -302,8 +310,18 @@ impl<'a> Target<'a> {
         header_len: Option<u32>,
         size: u32,
     ) -> Routed<'a> {
-        let Self { reply, queues, has_queue_list } = self;
-        Routed { origin, account, subject, reply, queues, has_queue_list, header_len, size }
+        let Self { reply, queues, has_queue_list, queues_only } = self;
+        Routed {
+            origin,
+            account,
+            subject,
+            reply,
+            queues,
+            has_queue_list,
+            queues_only,
+            header_len,
+            size,
+        }
     }
 }
 

@@ -138,6 +138,13 @@ pub struct Ringmesh {
     pub caps: Vec<String>,
 }
 
+impl Ringmesh {
+    /// Whether the server has named something that it can do.
+    pub fn can(&self, what: &str) -> bool {
+        self.caps.iter().any(|cap| cap == what)
+    }
+}
+
 /// Which subjects may cross; a denied one may not, and without an allowed one all others may.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -112,7 +112,11 @@ impl Router {
                 links,
                 *index,
                 message,
-                &Names { accounts: &self.accounts, groups: names },
+                &Names {
+                    accounts: &self.accounts,
+                    groups: names,
+                    only: message.origin.is_passed_on(),
+                },
                 (&self.route_limits, &mut self.reach),
             ));
         }
@@ -129,7 +133,8 @@ impl Router {
     ) -> Option<Place> {
         let place = self.other_place(message, group)?;
         if let Place::Route(index) = place {
-            let names = Names { accounts: &self.accounts, groups: std::iter::once(group) };
+            let groups = std::iter::once(group);
+            let names = Names { accounts: &self.accounts, groups, only: true };
             write_to_route(links, index, message, &names, (&self.route_limits, &mut self.reach));
         }
         Some(place)
@@ -223,7 +228,7 @@ impl Hand<'_> {
     ) -> bool {
         let named = match message.origin {
             Origin::Client { .. } | Origin::Internal => false,
-            Origin::Route { groups } if is_named(groups, name) => true,
+            Origin::Route { groups, .. } if is_named(groups, name) => true,
             Origin::Shard { groups, route_groups, .. }
                 if is_named(groups, name) || is_named(route_groups, name) =>
             {
@@ -326,6 +331,8 @@ fn write_to_client(link: &mut Link, pool: &mut Pool, sid: &[u8], message: &Messa
 struct Names<'a, I> {
     accounts: &'a Accounts,
     groups: I,
+    /// Nobody else there is to get it, if the server understands that.
+    only: bool,
 }
 
 /// Appends the message to a route's lane of its account; says whether the route is there.
@@ -346,6 +353,7 @@ fn write_to_route<'a, I: Iterator<Item = &'a [u8]> + Clone>(
         subject: message.subject,
         reply: message.reply,
         queues: names.groups.clone(),
+        queues_only: names.only && link.takes_passed_on,
         header_len: (header_len > 0).then_some(header_len),
         size,
     };

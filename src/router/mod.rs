@@ -66,6 +66,8 @@ pub enum Origin<'a> {
     Route {
         /// The queue groups that this server is to serve, between blanks.
         groups: &'a [u8],
+        /// Only these groups want it: others have had it from the server that it came from first.
+        passed_on: bool,
     },
     /// Another shard, which left these queue groups to this one. It goes to no further shard.
     Shard {
@@ -97,7 +99,16 @@ pub fn names(groups: &[u8]) -> impl Iterator<Item = &[u8]> {
 impl Origin<'_> {
     /// Whether plain subscriptions get the message, too.
     const fn is_for_plain(&self) -> bool {
-        !matches!(self, Self::Shard { passed_on: true, .. })
+        !self.is_passed_on()
+    }
+
+    /// Whether only the queue groups that it names want the message.
+    #[must_use]
+    pub const fn is_passed_on(&self) -> bool {
+        match self {
+            Self::Route { passed_on, .. } | Self::Shard { passed_on, .. } => *passed_on,
+            Self::Client { .. } | Self::Internal => false,
+        }
     }
 
     /// Whether the message may go to other servers.

@@ -111,7 +111,8 @@ impl Router {
                 let account = names_account.then(|| self.accounts.name(lead.account).as_bytes());
                 let (subject, reply) = (lead.subject, lead.reply);
                 let queues = std::iter::empty();
-                RoutedHead { account, subject, reply, queues, header_len: None, size }
+                let (queues_only, header_len) = (false, None);
+                RoutedHead { account, subject, reply, queues, queues_only, header_len, size }
                     .encode(&mut line.heads);
             } else {
                 let (subject, reply) = subject::delivered_as(lead.subject, lead.reply);

@@ -24,6 +24,10 @@ impl Shard {
 
     /// Adds a client with one member of the group.
     fn join(&mut self) {
+        self.subscribe(Some(GROUP));
+    }
+
+    fn subscribe(&mut self, queue: Option<&[u8]>) {
         let client = self.links.insert(Link::new(Socket(0), Time::ZERO, false));
         self.router.subscribe(Subscription {
             owner: Owner::Client(client.index),
@@ -31,7 +35,7 @@ impl Shard {
             weight: 1,
             sid: (*b"1").into(),
             subject: SUBJECT.into(),
-            queue: Some(GROUP.into()),
+            queue: queue.map(Into::into),
             max: 0,
             delivered: 0,
         });
@@ -44,20 +48,23 @@ impl Shard {
     }
 
     fn deliver(&mut self, origin: Origin<'_>) -> u32 {
-        let message = Message {
-            account: AccountId::GLOBAL,
-            subject: SUBJECT,
-            reply: None,
-            header_len: None,
-            body: b"x\r\n",
-            block: None,
-            origin,
-        };
-        self.router.deliver(&mut self.links, &message).local
+        self.router.deliver(&mut self.links, &message(origin)).local
     }
 
     fn received(&self) -> impl Iterator<Item = u64> {
         self.links.iter().map(|(_, link)| link.out_msgs)
+    }
+}
+
+fn message(origin: Origin<'_>) -> Message<'_> {
+    Message {
+        account: AccountId::GLOBAL,
+        subject: SUBJECT,
+        reply: None,
+        header_len: None,
+        body: b"x\r\n",
+        block: None,
+        origin,
     }
 }
 
@@ -141,4 +148,42 @@ fn the_share_of_a_publisher_without_echo_goes_to_all_others() {
     let is_fair = |count: u64| count.abs_diff(expected) < 170;
     assert_eq!(received[2], 0);
     assert!((0..5).filter(|at| *at != 2).all(|at| is_fair(received[at])), "{received:?}");
+}
+
+#[test]
+fn what_was_passed_on_for_a_group_comes_to_nobody_else() {
+    let mut shard = Shard::new(7);
+    shard.subscribe(None);
+    shard.join();
+    let routed = |passed_on| Origin::Route { groups: GROUP, passed_on };
+    assert_eq!(shard.deliver(routed(true)), 1);
+    assert_eq!(shard.received().collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(shard.deliver(routed(false)), 2);
+    assert_eq!(shard.received().collect::<Vec<_>>(), [1, 2]);
+}
+
+/// What a server whose last member has left writes to the one that has another.
+#[track_caller]
+fn check_bounced(takes_passed_on: bool, expected: &str) {
+    let mut shard = Shard::new(7);
+    let mut link = Link::new(Socket(0), Time::ZERO, false);
+    (link.names_accounts, link.takes_passed_on) = (true, takes_passed_on);
+    let route = shard.links.insert(link);
+    for queue in [None, Some(GROUP)] {
+        let want = Want { account: AccountId::GLOBAL, subject: SUBJECT, queue };
+        shard.router.set_interest(Owner::Route(route.index), want, 1);
+    }
+    let origin = Origin::Route { groups: GROUP, passed_on: false };
+    assert_eq!(shard.deliver(origin), 0);
+    let place = shard.router.bounce(&mut shard.links, &message(origin), GROUP);
+    assert_eq!(place, Some(Place::Route(route.index)));
+    let (link, pool) = shard.links.writer(route.index).unwrap();
+    let batch = link.queue.take(pool).unwrap();
+    assert_eq!(batch.slices().collect::<Vec<_>>().concat(), expected.as_bytes());
+}
+
+#[test]
+fn what_is_passed_on_to_another_server_says_so_if_that_understands_it() {
+    check_bounced(true, "RMSG $G q.share || g 1\r\nx\r\n");
+    check_bounced(false, "RMSG $G q.share | g 1\r\nx\r\n");
 }

@@ -80,6 +80,8 @@ pub struct Registration {
     pub headers: bool,
     /// It is one of our kind.
     pub is_ringmesh: bool,
+    /// It knows the mark of messages that only their queue groups get.
+    pub takes_passed_on: bool,
     /// This server dialled.
     pub solicited: bool,
     /// The connection is one that the configuration asks for.

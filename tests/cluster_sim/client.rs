@@ -60,10 +60,7 @@ impl Client {
 
     /// Ends one of its subscriptions.
     pub fn unsubscribe(&mut self, history: &mut History, at: usize) {
-        // What a group's last member leaves behind is passed on, and may come twice elsewhere.
-        let live = self.subs.iter().filter(|(_, sub)| {
-            history.subs[**sub].ended_at.is_none() && history.subs[**sub].queue.is_none()
-        });
+        let live = self.subs.iter().filter(|(_, sub)| history.subs[**sub].ended_at.is_none());
         let live: Vec<_> = live.map(|(sid, sub)| (*sid, *sub)).collect();
         let Some((sid, sub)) = live.get(at % live.len().max(1)) else { return };
         history.subs[*sub].ended_at = Some(history.tick());

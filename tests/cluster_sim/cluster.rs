@@ -17,29 +17,14 @@ use ringmesh::outbound::OutboundLimits;
 use ringmesh::proto::info::{InfoTemplate, ServerInfo};
 use ringmesh::report::{ReportRequest, ShardReport};
 use ringmesh::shard::Shard;
-use ringmesh::transport::Mode;
 
 use crate::node::{ControlLoop, Turning, Voices};
+use crate::plan::Shape;
 
 /// Steps after which a run has no end.
 const STEPS_MAX: usize = 5_000_000;
 const CLIENT_PORT: u16 = 4222;
 const ROUTE_PORT: u16 = 6222;
-
-/// What all servers of a cluster have in common.
-#[derive(Clone, Debug)]
-pub struct Shape {
-    pub nodes: usize,
-    pub shards: u16,
-    pub pool_size: Option<u16>,
-    /// The system account has connections of its own.
-    pub dedicated: bool,
-    pub named: bool,
-    /// How many servers everybody knows from the start.
-    pub seeds: usize,
-    pub barrier: bool,
-    pub compressions: Vec<Mode>,
-}
 
 pub struct Cluster {
     pub sim: Simulation<Turning>,
@@ -144,6 +129,8 @@ impl Cluster {
             has_ended,
             client_urls: Vec::new(),
             dials: 0,
+            lines: 0,
+            ended: Vec::new(),
         };
         self.sim.add(up.control, Turning::Control(Box::new(control)));
         self.nodes[node].up = Some(up);
@@ -212,6 +199,25 @@ impl Cluster {
             }
         }
         None
+    }
+
+    /// A mesh that has formed took no more dials, and lines of handshakes and gossip, than so many for
+    /// each of its connections, of which there are as many as the square of its servers.
+    pub fn check_effort(&mut self) {
+        let nodes = self.shape.nodes as u64;
+        let pool = u64::from(self.shape.pool_size.unwrap_or(1)) + self.dedicated().len() as u64;
+        let conns = nodes * (nodes - 1) / 2 * pool;
+        // Those that are known from the start are dialled every second until they are up.
+        let waiting = 20 * nodes;
+        let (mut dials, mut lines) = (0, 0);
+        for node in 0..self.shape.nodes {
+            let control = self.control(node);
+            dials += control.dials;
+            lines += control.lines;
+        }
+        let sums = format!("{dials} dials and {lines} lines for {conns} connections");
+        // Two that dial at once have one of their connections too many.
+        assert!(dials <= 3 * conns + waiting && lines <= 16 * conns + waiting, "{sums}");
     }
 
     /// What a server's shards report.
@@ -341,7 +347,7 @@ impl Cluster {
             },
             outbound,
             max_pending_total: 1 << 30,
-            ping_interval: Duration::from_secs(5),
+            ping_interval: self.shape.ping_interval,
             ping_max: 2,
             auth: Arc::new(Authenticator::new(auth)),
             auth_timeout: Duration::from_secs(2),
@@ -359,10 +365,11 @@ impl Cluster {
             routes: RouteOptions {
                 enabled: true,
                 outbound,
-                ping_interval: Duration::from_secs(5),
+                ping_interval: self.shape.ping_interval,
                 pool_size: self.shape.pool_size.unwrap_or(1),
                 dedicated: self.dedicated().into(),
                 barrier: self.shape.barrier,
+                closes_late: self.shape.closes_late,
                 ..RouteOptions::default()
             },
         }

@@ -38,8 +38,10 @@ pub struct History {
     /// Messages of this round and those before, by publisher and number.
     pub messages: BTreeMap<(usize, usize), Message>,
     pub deliveries: u64,
-    /// Servers and members of groups leave: a message that is passed on may come twice.
-    pub is_lenient: bool,
+    /// When everything asked for before was known in the whole cluster.
+    settled_at: Moment,
+    /// Members of groups may be gone without knowing it.
+    pub is_troubled: bool,
 }
 
 impl History {
@@ -80,13 +82,13 @@ impl History {
         assert!(subject::matches(sub.filter.as_bytes(), subject.as_bytes()), "unasked: {about}");
         assert!(!sub.is_over, "after the end: {about}");
         let sent = &self.messages[&(publisher, number)];
-        if self.is_lenient || sent.sent_at < self.round_began {
-            return;
-        }
+        let sent_at = sent.sent_at;
         let had = sent.got.contains(&at);
         assert!(!had, "twice: {about}");
         let last = sub.last.insert(publisher, number);
-        assert!(last.is_none_or(|last| last < number), "behind {last:?}: {about}");
+        if !self.may_be_late(at, sent_at) {
+            assert!(last.is_none_or(|last| last < number), "behind {last:?}: {about}");
+        }
         let message = self.messages.get_mut(&(publisher, number)).expect("a message that was sent");
         assert_eq!(message.subject, subject, "{about}");
         let message_got = std::mem::take(&mut message.got);
@@ -96,6 +98,16 @@ impl History {
         let message = self.messages.get_mut(&(publisher, number)).expect("it was just there");
         message.got = message_got;
         message.got.push(at);
+    }
+
+    /// Whether a message may come behind later ones: it was for another member of the queue group,
+    /// which had left, and so was passed on.
+    fn may_be_late(&self, at: usize, sent_at: Moment) -> bool {
+        let Some(queue) = &self.subs[at].queue else { return false };
+        let mut group = self.subs.iter().filter(|sub| sub.queue.as_ref() == Some(queue));
+        self.is_troubled
+            || sent_at < self.settled_at
+            || group.any(|sub| sub.ended_at.is_some_and(|ended| ended > self.settled_at))
     }
 
     /// What should have arrived and has not, if anything.
@@ -157,6 +169,7 @@ impl History {
     /// Everything asked for so far is known in the whole cluster.
     pub fn all_live(&mut self) {
         let now = self.tick();
+        self.settled_at = now;
         for sub in self.subs.iter_mut().filter(|sub| sub.ended_at.is_none()) {
             sub.live_since.get_or_insert(now);
         }

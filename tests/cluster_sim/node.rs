@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use ring::sim::{Node, SimRing};
 use ring::{Doorbell, Ring};
+use ringmesh::close::CloseReason;
 use ringmesh::cluster::{Event, Mesh, Task};
-use ringmesh::engine::{Control, Notice};
+use ringmesh::engine::{Control, Notice, RouteEvent, RouteOrder};
 use ringmesh::shard::Shard;
 
 /// Round trips for `s2_auto`: those of nats-server.
@@ -58,6 +59,10 @@ pub struct ControlLoop {
     /// Where clients are told to find the cluster.
     pub client_urls: Vec<String>,
     pub dials: u64,
+    /// Lines that the mesh has sent: of handshakes, and gossip.
+    pub lines: u64,
+    /// Why routes ended.
+    pub ended: Vec<CloseReason>,
 }
 
 impl ControlLoop {
@@ -69,7 +74,12 @@ impl ControlLoop {
         assert!(done.is_empty(), "a ring without operations");
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
-                Notice::Route(seen) => self.ask(Some(seen.into())),
+                Notice::Route(seen) => {
+                    if let RouteEvent::Closed { reason, .. } = &seen {
+                        self.ended.push(*reason);
+                    }
+                    self.ask(Some(seen.into()));
+                }
                 Notice::Deliveries(_) | Notice::Accounts(_) | Notice::Clients(_) => {}
             }
         }
@@ -87,8 +97,8 @@ impl ControlLoop {
         for action in self.mesh.ask(self.ring.now(), event) {
             match action.task(shards, &THRESHOLDS) {
                 Some(Task::Order(shard, order)) => {
-                    let is_dial = matches!(order, ringmesh::engine::RouteOrder::Dial { .. });
-                    self.dials += u64::from(is_dial);
+                    self.dials += u64::from(matches!(order, RouteOrder::Dial { .. }));
+                    self.lines += u64::from(matches!(order, RouteOrder::Send { .. }));
                     self.voices.tell(shard, Control::Route(order));
                 }
                 Some(Task::Resolve { host, .. }) => panic!("{host} is no address"),

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use ring::Time;
 use ring::sim::{Faults, Rng, SimOptions};
-use ringmesh::transport::Mode;
 
 use crate::client::Client;
-use crate::cluster::{Cluster, Shape};
+use crate::cluster::Cluster;
 use crate::history::History;
+use crate::plan::{Findings, Plan};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Between two looks at what came: a client must answer PINGs.
@@ -35,85 +35,6 @@ const GROUPS: [(&str, &str); 7] = [
     ("a.b.c", "q1"),
 ];
 
-/// What a seed plays.
-pub struct Plan {
-    seed: u64,
-    shape: Shape,
-    clients: usize,
-    rounds: usize,
-    /// How often something goes wrong.
-    troubles: usize,
-}
-
-impl Plan {
-    fn new(seed: u64, label: &str, nodes: (usize, usize)) -> Self {
-        let mut rng = Rng::new(seed).fork(label);
-        let nodes = rng.between(nodes.0, nodes.1);
-        let pool_size = [None, Some(1), Some(3), Some(3)][rng.below(4)];
-        let modes = [Mode::Off, Mode::Accept, Mode::Auto, Mode::Fast];
-        let compressions = match rng.below(3) {
-            0 => vec![Mode::Off],
-            1 => vec![modes[rng.below(4)]],
-            _ => modes.to_vec(),
-        };
-        let shape = Shape {
-            nodes,
-            shards: [1, 1, 2][rng.below(3)],
-            pool_size,
-            dedicated: rng.below(2) == 0,
-            named: rng.below(4) > 0,
-            // With two of them one may be down and another one still finds the cluster.
-            seeds: rng.between(2, 3),
-            barrier: rng.below(2) == 0,
-            compressions,
-        };
-        Self { seed, shape, clients: 3, rounds: 2, troubles: 0 }
-    }
-
-    /// Nothing is lost; there is only time.
-    pub fn calm(seed: u64) -> Self {
-        Self { rounds: 6, ..Self::new(seed, "calm", (3, 5)) }
-    }
-
-    pub fn trouble(seed: u64) -> Self {
-        let most = [5, 5, 5, 8][(seed % 4) as usize];
-        Self { rounds: 1, troubles: 25, ..Self::new(seed, "trouble", (3, most)) }
-    }
-}
-
-/// What a run, or several, came to.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Findings {
-    pub runs: u64,
-    pub servers: u64,
-    pub messages: u64,
-    pub deliveries: u64,
-    pub kills: u64,
-    pub partitions: u64,
-    pub clients_lost: u64,
-    pub dials: u64,
-    /// The longest time that a cluster took to become whole at first, and again.
-    pub whole_first: Duration,
-    pub whole_again: Duration,
-    pub trace: u64,
-}
-
-impl Findings {
-    pub fn merge(&mut self, other: &Self) {
-        self.runs += other.runs;
-        self.servers += other.servers;
-        self.messages += other.messages;
-        self.deliveries += other.deliveries;
-        self.kills += other.kills;
-        self.partitions += other.partitions;
-        self.clients_lost += other.clients_lost;
-        self.dials += other.dials;
-        self.whole_first = self.whole_first.max(other.whole_first);
-        self.whole_again = self.whole_again.max(other.whole_again);
-        self.trace ^= other.trace;
-    }
-}
-
 struct Scene {
     cluster: Cluster,
     clients: Vec<Client>,
@@ -134,6 +55,7 @@ pub fn play(plan: &Plan) -> Findings {
         }
     }
     scene.found.whole_first = scene.become_whole();
+    scene.cluster.check_effort();
     for at in 0..plan.clients * plan.shape.nodes {
         scene.arrive(at % plan.shape.nodes);
     }
@@ -142,12 +64,12 @@ pub fn play(plan: &Plan) -> Findings {
         scene.round();
     }
     if plan.troubles > 0 {
-        scene.history.is_lenient = true;
+        scene.history.is_troubled = true;
         for _ in 0..plan.troubles {
             scene.trouble();
         }
         scene.mend();
-        scene.history.is_lenient = false;
+        scene.history.is_troubled = false;
         scene.probe();
         scene.round();
     }

@@ -90,6 +90,9 @@ impl<N: Node> Simulation<N> {
     /// Turns each node that has something to do, in random order, and lets time pass: a little, or
     /// when nobody has anything to do until something happens. False when nothing ever will.
     ///
+    /// What it costs follows what happens, not how much time passes: faults are drawn for what
+    /// happens as well, or many sleepers together would never sleep.
+    ///
     /// # Errors
     /// Those of the nodes.
     pub fn step(&mut self) -> io::Result<bool> {
@@ -167,7 +170,7 @@ impl World {
     /// Whether a ring's wait is over.
     fn wakes(&mut self, ring: usize) -> bool {
         self.settle();
-        self.is_runnable(ring, true) || self.network.happens(self.options.faults.spurious_wake)
+        self.is_runnable(ring, true)
     }
 
     /// Moves the clock to when something is to be done; false when there is no such time.

@@ -68,6 +68,8 @@ pub(super) enum Arrival {
 pub(super) struct End {
     pub(super) owner: Owner,
     pub(super) address: SocketAddr,
+    /// The server and the number of the socket that has it.
+    pub(super) socket: Option<(usize, usize)>,
     /// The dial that made this end has not been answered: nothing can be sent.
     pub(super) dialing: bool,
     /// How many bytes may be under way to this end or wait in it.
@@ -113,6 +115,7 @@ impl End {
         Self {
             owner,
             address,
+            socket: None,
             dialing: false,
             window,
             flight: VecDeque::new(),

@@ -1,6 +1,6 @@
 //! The simulated ring itself: a handle to one shard's part of the world.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::mem;
@@ -39,6 +39,7 @@ impl SimRing {
             rung: false,
             pushed: Vec::new(),
             dialed: VecDeque::new(),
+            touched: BTreeSet::new(),
             in_flight: 0,
             asleep_until: None,
             sleeps: 0,

@@ -44,6 +44,8 @@ pub(super) struct Accept {
     pub(super) ring: usize,
     pub(super) token: Token,
     pub(super) cancelled: bool,
+    /// No turn has looked at it yet.
+    pub(super) fresh: bool,
 }
 
 pub(super) struct Stream {
@@ -90,6 +92,9 @@ pub(super) struct RingState {
     pub(super) rung: bool,
     pub(super) pushed: Vec<(Token, Op)>,
     pub(super) dialed: VecDeque<(Token, Result<EndId, Errno>)>,
+    /// The numbers of sockets where something has changed since a look found nothing to do: all
+    /// that have something to do are among them.
+    pub(super) touched: BTreeSet<usize>,
     /// Operations pushed that have not had their final completion.
     pub(super) in_flight: usize,
     /// The last turn found nothing; this is how long it wanted to wait.
@@ -155,21 +160,44 @@ impl Server {
         }
     }
 
+    /// All numbers that sockets may have.
+    #[cfg(test)]
+    pub(super) fn numbers(&self) -> std::ops::Range<usize> {
+        0..self.table.len()
+    }
+
+    pub(super) fn listener_ref(&self, number: usize) -> Option<&Listener> {
+        match self.table.get(number)? {
+            Some(Descriptor::Listener(listener)) => Some(listener),
+            Some(Descriptor::Stream(_)) | None => None,
+        }
+    }
+
+    pub(super) fn stream_ref(&self, number: usize) -> Option<&Stream> {
+        match self.table.get(number)? {
+            Some(Descriptor::Stream(stream)) => Some(stream),
+            Some(Descriptor::Listener(_)) | None => None,
+        }
+    }
+
     /// How many descriptors are open.
     pub(super) fn open(&self) -> usize {
         self.table.iter().flatten().count()
     }
 
-    /// The numbers of all sockets on which a ring has something in flight.
-    pub(super) fn busy_with(&self, ring: usize) -> Vec<usize> {
-        let busy = |descriptor: &Descriptor| match descriptor {
-            Descriptor::Listener(it) => it.accepts.iter().any(|accept| accept.ring == ring),
-            Descriptor::Stream(it) => {
-                it.receive.is_some_and(|receive| receive.ring == ring)
-                    || it.send.as_ref().is_some_and(|send| send.ring == ring)
-            }
+    /// The rings that have something in flight on a socket; some of them more than once.
+    fn busy_on(&self, number: usize) -> impl Iterator<Item = usize> {
+        let descriptor = self.table.get(number).and_then(Option::as_ref);
+        let (accepts, receive, send) = match descriptor {
+            Some(Descriptor::Listener(it)) => (it.accepts.as_slice(), None, None),
+            Some(Descriptor::Stream(it)) => (
+                [].as_slice(),
+                it.receive.map(|receive| receive.ring),
+                it.send.as_ref().map(|send| send.ring),
+            ),
+            None => ([].as_slice(), None, None),
         };
-        (0..self.table.len()).filter(|it| self.table[*it].as_ref().is_some_and(busy)).collect()
+        accepts.iter().map(|accept| accept.ring).chain(receive).chain(send)
     }
 
     /// A number for a descriptor, unless the table is full.
@@ -272,6 +300,7 @@ impl World {
         let stream = Descriptor::Stream(Stream::new(end));
         let number = self.servers[server].insert(stream, max)?;
         self.end(end).owner = Owner::Socket;
+        self.end(end).socket = Some((server, number));
         Some(socket(number))
     }
 
@@ -294,6 +323,14 @@ impl World {
         let number = number.ok_or_else(|| io::Error::from_raw_os_error(libc::EMFILE))?;
         self.listeners.insert(address, ListenerOwner::Socket { server, number });
         Ok((socket(number), address))
+    }
+
+    /// Something has changed at a socket: who has something in flight there looks at it again.
+    pub(super) fn touch_socket(&mut self, server: usize, number: usize) {
+        let (servers, rings) = (&self.servers, &mut self.rings);
+        for ring in servers[server].busy_on(number) {
+            rings[ring].touched.insert(number);
+        }
     }
 
     /// Where an address leads from a server: loopback and "any" lead to itself.

@@ -101,7 +101,10 @@ impl World {
     /// the caller decides afresh how long to wait.
     fn note_wait(&mut self, ring: usize, is_idle: bool, wait: Duration) {
         let sleeps = is_idle && !self.is_rung(ring);
-        let until = self.now + wait.max(SPIN_STEP);
+        let mut until = self.now + wait.max(SPIN_STEP);
+        if sleeps && self.network.happens(self.options.faults.spurious_wake) {
+            until = self.now + self.random_span(wait.clamp(SPIN_STEP, SPURIOUS_WAKE_MAX));
+        }
         let state = &mut self.rings[ring];
         state.rung = false;
         let returns = state.asleep_until.is_some();
@@ -161,27 +164,42 @@ impl World {
     }
 
     fn has_ready_socket(&mut self, ring: usize) -> bool {
-        let server = self.rings[ring].server;
-        let busy = self.servers[server].busy_with(ring);
-        busy.into_iter().any(|number| self.is_ready(server, number))
+        while let Some(number) = self.rings[ring].touched.pop_first() {
+            if self.is_ready(ring, number) {
+                self.rings[ring].touched.insert(number);
+                return true;
+            }
+        }
+        #[cfg(test)]
+        self.check_nothing_is_ready(ring);
+        false
     }
 
-    fn is_ready(&mut self, server: usize, number: usize) -> bool {
-        if let Some(listener) = self.servers[server].listener(number) {
-            let cancelled = listener.accepts.iter().any(|accept| accept.cancelled);
-            return cancelled || !listener.backlog.is_empty();
+    /// Who changes something at a socket must have touched it.
+    #[cfg(test)]
+    fn check_nothing_is_ready(&self, ring: usize) {
+        let all = self.servers[self.rings[ring].server].numbers();
+        let ready: Vec<_> = all.filter(|number| self.is_ready(ring, *number)).collect();
+        assert!(ready.is_empty(), "sockets {ready:?} of ring {ring} are ready and not touched");
+    }
+
+    /// Whether what a ring has in flight on a socket has something to do.
+    fn is_ready(&self, ring: usize, number: usize) -> bool {
+        let server = &self.servers[self.rings[ring].server];
+        if let Some(listener) = server.listener_ref(number) {
+            let mut own = listener.accepts.iter().filter(|accept| accept.ring == ring);
+            return own.any(|it| it.fresh || it.cancelled || !listener.backlog.is_empty());
         }
-        let Some(Stream { end, receive, send, .. }) = self.servers[server].stream(number) else {
-            return false;
+        let Some(stream) = server.stream_ref(number) else { return false };
+        let end = stream.end;
+        let receive = stream.receive.filter(|receive| receive.ring == ring);
+        let send = stream.send.as_ref().filter(|send| send.ring == ring);
+        let receives = |it: Receive| it.fresh || it.cancelled || self.end_ref(end).is_readable();
+        let sends = |it: &Sending| match it.notice {
+            Some(notice) => notice.at <= self.now,
+            None => it.batch.remaining() == 0 || self.is_writable(end),
         };
-        let end = *end;
-        let cancelled = receive.is_some_and(|receive| receive.cancelled);
-        let (receives, sends) = (receive.is_some(), send.is_some());
-        let notice = send.as_ref().and_then(|send| send.notice);
-        cancelled
-            || (receives && self.end(end).is_readable())
-            || notice.is_some_and(|notice| notice.at <= self.now)
-            || (sends && notice.is_none() && self.is_writable(end))
+        receive.is_some_and(receives) || send.is_some_and(sends)
     }
 
     fn is_writable(&self, end: EndId) -> bool {
@@ -195,19 +213,23 @@ impl World {
         let server = self.rings[ring].server;
         match op {
             Op::Accept { listener } => {
-                let accept = Accept { ring, token, cancelled: false };
-                if let Some(listener) = self.servers[server].listener(number(listener)) {
+                let accept = Accept { ring, token, cancelled: false, fresh: true };
+                let number = number(listener);
+                if let Some(listener) = self.servers[server].listener(number) {
                     listener.accepts.push(accept);
                 }
+                self.touch_socket(server, number);
             }
             Op::Receive { socket } => {
                 let receive = Receive { ring, token, cancelled: false, fresh: true };
                 self.stream(server, number(socket)).receive = Some(receive);
+                self.touch_socket(server, number(socket));
             }
             Op::CancelReceive { socket } => self.cancel(server, number(socket), token),
             Op::Send { socket, batch, mode } => {
                 let send = Sending { ring, token, batch, mode, notice: None };
                 self.stream(server, number(socket)).send = Some(send);
+                self.touch_socket(server, number(socket));
                 // A try is over with this turn, however few sockets the turn looks at.
                 if mode == SendMode::Try {
                     self.progress_send(ring, number(socket), harvest);
@@ -229,6 +251,7 @@ impl World {
     }
 
     fn cancel(&mut self, server: usize, number: usize, token: Token) {
+        self.touch_socket(server, number);
         if let Some(listener) = self.servers[server].listener(number) {
             for accept in listener.accepts.iter_mut().filter(|accept| accept.token == token) {
                 accept.cancelled = true;
@@ -274,12 +297,11 @@ impl World {
 
     fn look_at_sockets(&mut self, ring: usize, harvest: &mut Harvest) {
         let server = self.rings[ring].server;
-        let mut numbers = self.servers[server].busy_with(ring);
+        let touched = self.rings[ring].touched.iter().copied();
+        let mut numbers: Vec<_> = touched.filter(|it| self.is_ready(ring, *it)).collect();
         self.order.shuffle(&mut numbers);
         let max = self.options.faults.sockets_per_turn_max;
         if max > 0 {
-            // Those with something to do come first, or the others could starve them.
-            numbers.sort_by_key(|number| !self.is_ready(server, *number));
             numbers.truncate(max);
         }
         for number in numbers {
@@ -300,6 +322,7 @@ impl World {
         let Some(listener) = self.servers[server].listener(number) else { return };
         let is_mine = |accept: &Accept| accept.ring == ring;
         let Some(at) = listener.accepts.iter().position(is_mine) else { return };
+        listener.accepts[at].fresh = false;
         let (accept, is_shared) = (listener.accepts[at], listener.accepts.len() > 1);
         let ended = loop {
             match self.accept_one(server, number, accept) {
@@ -414,11 +437,10 @@ impl World {
     }
 
     fn receive_nothing(&mut self, end: EndId) -> Piece {
-        let end = self.end(end);
-        if let Some(error) = end.error.take() {
+        if let Some(error) = self.end(end).error.take() {
             return Piece::End(EndReason::Error(error));
         }
-        if end.is_at_end() { Piece::End(EndReason::Eof) } else { Piece::Nothing }
+        if self.end_ref(end).is_at_end() { Piece::End(EndReason::Eof) } else { Piece::Nothing }
     }
 
     fn progress_send(&mut self, ring: usize, number: usize, harvest: &mut Harvest) {
@@ -444,7 +466,7 @@ impl World {
         if let Some(Notice { at, bytes, copied }) = send.notice {
             return (at <= self.now).then_some((bytes, None, copied));
         }
-        if self.end(end).send_shut {
+        if self.end_ref(end).send_shut {
             let error = self.end(end).error.take().unwrap_or(Errno::BROKEN_PIPE);
             return Some((0, Some(error), false));
         }
@@ -454,7 +476,7 @@ impl World {
             SendMode::Wait | SendMode::ZeroCopy if taken == 0 && send.batch.remaining() > 0 => None,
             SendMode::Wait => Some((taken, None, false)),
             SendMode::ZeroCopy => {
-                let notice = self.zero_copy_notice(taken);
+                let notice = self.zero_copy_notice(end, taken);
                 send.notice = Some(notice);
                 (notice.at <= self.now).then_some((taken, None, notice.copied))
             }
@@ -482,13 +504,13 @@ impl World {
     }
 
     /// The kernel lets go of the bytes when they have been acknowledged, or later.
-    fn zero_copy_notice(&mut self, bytes: usize) -> Notice {
+    fn zero_copy_notice(&mut self, end: EndId, bytes: usize) -> Notice {
         let mut at = self.now + self.latency();
         if self.network.happens(self.options.faults.zero_copy_late) {
             at = at + self.random_span(self.options.faults.zero_copy_late_max);
         }
         if at > self.now {
-            self.schedule(at, Event::Due);
+            self.schedule(at, Event::Notice(end));
         }
         let copied = self.network.happens(self.options.faults.zero_copy_copied);
         Notice { at, bytes, copied }
@@ -512,6 +534,9 @@ const fn has_completion(op: &Op) -> bool {
 
 /// How many pieces a receive gives out a turn, as the kernel's own limit.
 const PIECES_PER_TURN_MAX: usize = 32;
+
+/// A sleep that ends for no reason does so within this time.
+const SPURIOUS_WAKE_MAX: Duration = Duration::from_secs(1);
 
 /// How long a turn takes that does not wait and finds nothing.
 const SPIN_STEP: Duration = Duration::from_micros(5);

@@ -69,7 +69,9 @@ pub(super) enum Event {
     Answer(usize, Option<Errno>),
     /// Two addresses reach each other again.
     Heal(IpAddr, IpAddr),
-    /// Something that a ring looks at by itself is due.
+    /// The kernel lets go of the bytes of a zero-copy send of an end.
+    Notice(EndId),
+    /// Somebody waits for this moment.
     Due,
 }
 
@@ -158,6 +160,7 @@ impl World {
             Event::Open(dial) => self.on_open(dial),
             Event::Answer(dial, error) => self.on_answer(dial, error),
             Event::Heal(a, b) => self.heal(a, b),
+            Event::Notice(end) => self.touch(end),
             Event::Due => {}
         }
     }
@@ -165,8 +168,19 @@ impl World {
 
 /// Connections.
 impl World {
+    /// An end, to be changed. What its socket, or the one at the other side, waits for may be
+    /// there after that.
     pub(super) fn end(&mut self, id: EndId) -> &mut End {
+        self.touch(id);
+        self.touch(id.other());
         &mut self.conns[id.conn].ends[id.side]
+    }
+
+    /// Something has changed at an end.
+    fn touch(&mut self, id: EndId) {
+        if let Some((server, number)) = self.end_ref(id).socket {
+            self.touch_socket(server, number);
+        }
     }
 
     pub(super) fn end_ref(&self, id: EndId) -> &End {
@@ -235,7 +249,7 @@ impl World {
 
     /// What is under way to `to` does not arrive: the sender will give up some day.
     fn doubt(&mut self, to: EndId) {
-        if !self.end(to).has_flight() || self.end(to).doubted {
+        if !self.end_ref(to).has_flight() || self.end_ref(to).doubted {
             return;
         }
         self.end(to).doubted = true;
@@ -287,12 +301,13 @@ impl World {
 
     /// Closes an end as a kernel does: with a reset when there is something unread.
     pub(super) fn close_end(&mut self, end: EndId) {
-        if self.end(end).waiting() > 0 {
+        if self.end_ref(end).waiting() > 0 {
             self.reset(end);
         } else {
             self.shut_sending(end);
         }
         self.end(end).owner = Owner::Gone;
+        self.end(end).socket = None;
     }
 
     /// Breaks a connection from one end.
@@ -344,7 +359,7 @@ impl World {
     /// What did not get through is sent once more.
     fn resend(&mut self) {
         for end in (0..self.conns.len()).flat_map(|conn| [0, 1].map(|side| EndId { conn, side })) {
-            if self.end(end).has_flight() {
+            if self.end_ref(end).has_flight() {
                 let at = self.now + self.latency();
                 self.schedule(at, Event::Arrive(end));
             }
@@ -418,6 +433,9 @@ impl World {
             return false;
         };
         backlog.push_back(end);
+        if let Some(ListenerOwner::Socket { server, number }) = self.listeners.get(&to) {
+            self.touch_socket(*server, *number);
+        }
         self.end(end).owner = Owner::Backlog;
         true
     }

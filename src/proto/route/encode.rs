@@ -16,6 +16,9 @@ pub struct RoutedHead<'a, Q> {
     pub reply: Option<&'a [u8]>,
     /// The queue groups of which the peer is to choose one member each.
     pub queues: Q,
+    /// Only they are to get it; not for peers that are no Ringmesh. Without effect where no group
+    /// is named.
+    pub queues_only: bool,
     /// How many of the `size` bytes are headers; `None` makes an RMSG.
     pub header_len: Option<u32>,
     /// Bytes of headers and payload, without the CRLF behind them.
@@ -34,7 +37,8 @@ impl<'a, Q: Iterator<Item = &'a [u8]> + Clone> RoutedHead<'a, Q> {
         word(out, self.subject);
         let mut queues = self.queues.clone().peekable();
         if queues.peek().is_some() {
-            word(out, if self.reply.is_some() { b"+" } else { b"|" });
+            let indicator = if self.reply.is_some() { b"++" } else { b"||" };
+            word(out, &indicator[..if self.queues_only { 2 } else { 1 }]);
         }
         if let Some(reply) = self.reply {
             word(out, reply);
@@ -52,7 +56,7 @@ impl<'a, Q: Iterator<Item = &'a [u8]> + Clone> RoutedHead<'a, Q> {
     /// The most bytes that [`encode`](Self::encode) appends.
     #[inline]
     pub fn len_max(&self) -> usize {
-        const FIXED: usize = "HMSG".len() + " +".len() + 2 * (1 + U32_DIGITS_MAX) + CRLF.len();
+        const FIXED: usize = "HMSG".len() + " ++".len() + 2 * (1 + U32_DIGITS_MAX) + CRLF.len();
         let words = self.account.into_iter().chain([self.subject]).chain(self.reply);
         let words: usize = words.map(word_len).sum();
         FIXED + words + self.queues.clone().map(word_len).sum::<usize>()

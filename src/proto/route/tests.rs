@@ -52,6 +52,7 @@ const PLAIN: Routed<'_> = Routed {
     reply: None,
     queues: Queues::new(b""),
     has_queue_list: false,
+    queues_only: false,
     header_len: None,
     size: 5,
 };
@@ -89,6 +90,17 @@ fn a_list_of_queue_groups_stands_behind_an_indicator() {
     check_message("RMSG $G foo | | + 1 5\r\n", listed(None, b"| + 1"));
     check_message("RMSG $G foo + + + 5\r\n", listed(Some(b"+"), b"+"));
     check_message("RMSG $G foo\t|  q1 \t q2  5 \r\n", listed(None, b"q1 q2"));
+}
+
+#[test]
+fn a_doubled_indicator_keeps_the_message_for_the_groups() {
+    let only = |reply, queues| Routed { queues_only: true, ..listed(reply, queues) };
+    check_message("RMSG $G foo || q 5\r\n", only(None, b"q"));
+    check_message("RMSG $G foo ++ bar q1 q2 5\r\n", only(Some(b"bar"), b"q1 q2"));
+    check_message("RMSG $G foo\t||  q1 \t q2  5 \r\n", only(None, b"q1 q2"));
+    let with_headers = Routed { header_len: Some(2), ..only(None, b"q") };
+    check_message("HMSG $G foo || q 2 5\r\n", with_headers);
+    check_message("RMSG $G foo || 5\r\n", Routed { reply: Some(b"||"), ..PLAIN });
 }
 
 #[test]

@@ -133,7 +133,7 @@ const WITH_ACCOUNTS: &[(Answer, &[&str])] = &[
             "LS- O $G foo q 1\r\n",
             "LS- $G foo\r\n",
             "RMSG $G foo * r q 2\r\nhi\r\n",
-            "RMSG $G foo || q 2\r\nhi\r\n",
+            "RMSG $G foo |+ q 2\r\nhi\r\n",
             "RMSG $G foo r q 2\r\nhi\r\n",
             "RMSG $G foo\r\n",
             "RMSG $G 2\r\nhi\r\n",

@@ -151,6 +151,7 @@ proptest! {
         subject in name(),
         reply in prop::option::of(name()),
         queues in prop::collection::vec(name(), 0..5),
+        queues_only: bool,
         header_len in prop::option::of(0_u32..10_000),
         payload_len in 0_u32..900_000,
     ) {
@@ -160,6 +161,7 @@ proptest! {
             subject: &subject,
             reply: reply.as_deref(),
             queues: queues.iter().map(Vec::as_slice),
+            queues_only,
             header_len,
             size,
         };
@@ -179,6 +181,7 @@ proptest! {
             reply: reply.as_deref(),
             queues: routed.queues,
             has_queue_list: !queues.is_empty(),
+            queues_only: queues_only && !queues.is_empty(),
             header_len,
             size,
         };
@@ -223,10 +226,15 @@ fn lines_are_written_as_servers_write_them() {
         subject: b"m",
         reply: Some(b"rep"),
         queues: [&b"g1"[..], b"g2"].into_iter(),
+        queues_only: false,
         header_len: None,
         size: 2,
     };
     check_written(|out| head.encode(out), "RMSG $G m + rep g1 g2 2\r\n");
+    let only = RoutedHead { queues_only: true, ..head.clone() };
+    check_written(|out| only.encode(out), "RMSG $G m ++ rep g1 g2 2\r\n");
+    let only = RoutedHead { reply: None, ..only };
+    check_written(|out| only.encode(out), "RMSG $G m || g1 g2 2\r\n");
     let head = RoutedHead { reply: None, header_len: Some(0), ..head };
     check_written(|out| head.encode(out), "HMSG $G m | g1 g2 0 2\r\n");
     let head = RoutedHead {
@@ -234,6 +242,7 @@ fn lines_are_written_as_servers_write_them() {
         subject: head.subject,
         reply: Some(b"rep"),
         queues: iter::empty(),
+        queues_only: false,
         header_len: Some(12),
         size: u32::MAX,
     };

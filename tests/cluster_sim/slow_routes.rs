@@ -1,0 +1,150 @@
+//! Routes that are slow, and what `write_timeout` makes of them.
+
+use std::time::Duration;
+
+use ring::sim::{Faults, SimOptions};
+use ringmesh::close::CloseReason;
+use ringmesh::transport::Mode;
+
+use crate::client::Client;
+use crate::cluster::Cluster;
+use crate::history::History;
+use crate::plan::Shape;
+
+const LATENCY: Duration = Duration::from_millis(10);
+/// What a socket takes while nothing arrives: a quarter of the largest batch.
+const WINDOW: usize = 64 << 10;
+const MESSAGES: usize = 8;
+const MESSAGE_LEN: usize = 50_000;
+/// What the servers have in `write_deadline` is five seconds.
+const LONGER_THAN_THE_DEADLINE: Duration = Duration::from_secs(7);
+const SHORTER_THAN_THE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Two servers with a client each: one publishes, one subscribes.
+struct Pair {
+    cluster: Cluster,
+    history: History,
+    publisher: Client,
+    subscriber: Client,
+}
+
+impl Pair {
+    fn new(closes_late: bool) -> Self {
+        let shape = Shape {
+            nodes: 2,
+            shards: 1,
+            pool_size: Some(1),
+            dedicated: false,
+            named: true,
+            seeds: 2,
+            barrier: true,
+            // Nothing ends but by a deadline for writes.
+            ping_interval: Duration::from_secs(60),
+            closes_late,
+            compressions: vec![Mode::Off],
+        };
+        let faults = Faults { latency_min: LATENCY, latency_max: LATENCY, ..Faults::NONE };
+        let world = SimOptions {
+            seed: 7,
+            faults,
+            window: WINDOW,
+            connect_timeout: Duration::from_secs(5),
+            ..SimOptions::default()
+        };
+        let mut cluster = Cluster::new(shape, world);
+        (0..2).for_each(|node| cluster.start(node));
+        let client = |cluster: &Cluster, node| {
+            let peer = cluster.sim.world().dial(cluster.client_address(node));
+            Client::new(node, node, peer, true)
+        };
+        let (publisher, subscriber) = (client(&cluster, 0), client(&cluster, 1));
+        let mut pair = Self { cluster, history: History::default(), publisher, subscriber };
+        pair.pass_until("a mesh", |pair| pair.cluster.defect().is_none());
+        pair.subscriber.subscribe(&mut pair.history, "a.b", None);
+        pair.subscriber.ping();
+        pair.pass_until("interest", |pair| pair.subscriber.is_answered());
+        // Both have dialled.
+        pair.cluster.control(0).ended.clear();
+        pair
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.cluster.run_for(span);
+        self.publisher.read(&mut self.history);
+        self.subscriber.read(&mut self.history);
+    }
+
+    fn pass_until(&mut self, what: &str, is_so: impl Fn(&mut Self) -> bool) {
+        let patience = self.cluster.now() + Duration::from_secs(60);
+        while !is_so(self) {
+            assert!(self.cluster.now() < patience, "waited in vain for {what}");
+            self.pass(Duration::from_millis(100));
+        }
+    }
+
+    /// The publisher sends more than sockets take.
+    fn flood(&mut self) {
+        self.history.begin_round();
+        for _ in 0..MESSAGES {
+            self.publisher.publish(&mut self.history, "a.b", MESSAGE_LEN);
+        }
+    }
+
+    /// Between the servers passes what sockets hold, once in a while, and nothing else.
+    fn trickle(&mut self, pause: Duration) {
+        self.cluster.partition(0, 1);
+        self.pass(pause);
+        self.cluster.heal(0, 1);
+        self.pass(LATENCY.mul_f64(1.5));
+    }
+
+    /// Why the publisher's server has ended routes.
+    fn ended(&mut self) -> &[CloseReason] {
+        &self.cluster.control(0).ended
+    }
+
+    fn has_everything(&self) -> bool {
+        self.history.missing().is_none()
+    }
+}
+
+#[test]
+fn a_route_that_takes_nothing_ends_at_the_deadline_and_is_dialled_again() {
+    for closes_late in [false, true] {
+        let mut pair = Pair::new(closes_late);
+        pair.cluster.partition(0, 1);
+        pair.flood();
+        pair.pass(LONGER_THAN_THE_DEADLINE);
+        assert_eq!(pair.ended(), [CloseReason::SlowConsumerWriteDeadline]);
+        pair.cluster.heal(0, 1);
+        pair.pass_until("a mesh", |pair| pair.cluster.defect().is_none());
+        pair.pass(Duration::from_secs(2));
+        pair.history.begin_round();
+        pair.publisher.publish(&mut pair.history, "a.b", 0);
+        pair.pass_until("a message", |pair| pair.has_everything());
+    }
+}
+
+#[test]
+fn a_route_that_only_is_slow_ends_where_a_batch_must_leave_within_the_deadline() {
+    let mut pair = Pair::new(true);
+    pair.flood();
+    for _ in 0..6 {
+        pair.trickle(SHORTER_THAN_THE_DEADLINE);
+    }
+    assert_eq!(pair.ended(), [CloseReason::SlowConsumerWriteDeadline]);
+}
+
+#[test]
+fn a_route_that_only_is_slow_goes_on_where_it_is_tried_again() {
+    let mut pair = Pair::new(false);
+    pair.flood();
+    let mut times = 0;
+    while !pair.has_everything() {
+        pair.trickle(SHORTER_THAN_THE_DEADLINE);
+        times += 1;
+        assert!(times < 10, "waited in vain for the messages");
+    }
+    assert!(times > 3, "the route was not slow");
+    assert_eq!(pair.ended(), []);
+}
