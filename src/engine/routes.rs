@@ -199,6 +199,7 @@ impl Engine {
         }
         let mut link = Link::new(socket, self.now, !peer.ip().is_loopback());
         link.lanes = Some(Box::new(Lanes::default()));
+        link.outflow = (!peer.ip().is_loopback()).then(Box::default);
         link.names_accounts = true;
         if let Some(tls) = &self.options.routes.tls {
             let name = dial.as_ref().map(|dial| (dial, dial.tls_name.as_deref()));

@@ -18,6 +18,9 @@ pub struct Scratch {
 /// Room that is kept between calls: what a turn seals at most.
 const BETWEEN_CAPACITY_MAX: usize = 512 << 10;
 
+/// No more than this is expected of what comes next, however well it went so far.
+const SHRINKS_MAX: usize = 16;
+
 /// One connection's way between plain bytes and the wire.
 #[derive(Default)]
 pub struct Transport {
@@ -103,6 +106,13 @@ impl Transport {
             tls.take_wire(wire);
             self.counts.wire_out += (wire.len() - before) as u64;
         }
+    }
+
+    /// How many plain bytes a byte that leaves has stood for so far, at least one.
+    #[must_use]
+    pub fn shrinks_to_one_in(&self) -> usize {
+        let ratio = self.counts.plain_out.checked_div(self.counts.wire_out).unwrap_or(1);
+        usize::try_from(ratio).unwrap_or(1).clamp(1, SHRINKS_MAX)
     }
 
     /// What went through so far.
