@@ -209,10 +209,15 @@ impl Link {
             return self.append_sealed(pool, segments);
         }
         let plain = segments.iter().map(Segment::len).sum();
+        let before = self.transport.as_ref().map(|transport| transport.counts());
         let began = clock();
         self.append_sealed(pool, segments);
+        let ended = clock();
         if let Some(lanes) = &mut self.lanes {
-            lanes.sealing.note(plain, clock() - began);
+            lanes.sealing.note(plain, ended - began);
+        }
+        if let (Some(transport), Some(before)) = (&mut self.transport, before) {
+            transport.weigh(ended, before, ended - began);
         }
     }
 
