@@ -42,7 +42,14 @@ impl Outflow {
         // When nothing waits any more, the time says nothing of the wire.
         if took >= WINDOW && more {
             let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            self.rate = self.refused.then(|| self.bytes.saturating_mul(1000) / millis);
+            let rate = self.bytes.saturating_mul(1000) / millis;
+            // Where the socket took everything the wire carries more, and how much more shows soon; we
+            // may also have been late ourselves.
+            self.rate = match self.rate {
+                Some(before) if !self.refused => Some(rate.max(before.saturating_mul(2))),
+                None if !self.refused => None,
+                Some(_) | None => Some(rate),
+            };
         }
         (self.since, self.bytes, self.refused) = (now, 0, false);
     }
@@ -103,6 +110,16 @@ mod tests {
     fn a_socket_that_takes_everything_is_not_slow_however_little_there_is() {
         let mut outflow = Outflow::default();
         run(&mut outflow, 0, 50, 25_000, true, true);
+        assert_eq!(outflow.batch_bytes(USUAL), None);
+    }
+
+    #[test]
+    fn a_wire_that_becomes_fast_is_found_out_step_by_step() {
+        let mut outflow = Outflow::default();
+        run(&mut outflow, 0, 50, 25_000, false, true);
+        run(&mut outflow, 50, 61, 25_000, true, true);
+        assert!(outflow.batch_bytes(USUAL).unwrap() < 60_000, "one moment tells little");
+        run(&mut outflow, 61, 110, 25_000, true, true);
         assert_eq!(outflow.batch_bytes(USUAL), None);
     }
 

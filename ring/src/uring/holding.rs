@@ -2,7 +2,7 @@
 //!
 //! A socket takes bytes as long as it has room, and the kernel makes room for throughput alone: on a
 //! slow wire what it holds lasts for tens of milliseconds, and nothing that is sent later overtakes
-//! it. Here it is given about a millisecond of its wire, and of its round trip twice, and the
+//! it. Here it is given about two milliseconds of its wire, and of its round trip twice, and the
 //! choice is the kernel's again where that would be much.
 //!
 //! Invariant: what is remembered of a socket is forgotten before its number is used again.
@@ -12,11 +12,11 @@ use std::time::Duration;
 use super::socket;
 
 /// What a socket may hold lasts so long on its wire, beside twice the round trip.
-const HOLDS: Duration = Duration::from_millis(1);
+const HOLDS: Duration = Duration::from_millis(2);
 /// A socket is not made smaller: it would run dry before we hear that it has room.
 const BYTES_MIN: u64 = 32 << 10;
 /// From here on the kernel's own choice stands: a fast wire, or a long one.
-const BYTES_MAX: u64 = 96 << 10;
+const BYTES_MAX: u64 = 192 << 10;
 /// Single measurements lie; the middle one of so many does not.
 const MEASUREMENTS: usize = 5;
 
@@ -96,11 +96,10 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_wire_gets_a_millisecond_and_a_fast_or_long_one_what_the_kernel_gives() {
+    fn a_slow_wire_gets_two_milliseconds_and_a_fast_or_long_one_what_the_kernel_gives() {
         check(10, 100, Some(32 << 10));
-        check(200, 0, Some(32 << 10));
-        check(500, 0, Some(62_500));
-        check(200, 1000, Some(75_000));
+        check(200, 0, Some(50_000));
+        check(200, 1000, Some(100_000));
         check(200, 10_000, None);
         check(1000, 100, None);
         check(10_000, 10, None);
@@ -111,10 +110,10 @@ mod tests {
     fn a_single_measurement_changes_nothing() {
         let mut flow = Flow { socket: 0, rates: Vec::new(), bytes: None };
         for _ in 0..MEASUREMENTS {
-            flow.measured(50_000_000, Duration::ZERO);
+            flow.measured(25_000_000, Duration::ZERO);
         }
         assert_eq!(flow.measured(600_000_000, Duration::ZERO), Some(50_000));
-        assert_eq!(flow.measured(50_000_000, Duration::ZERO), Some(50_000));
+        assert_eq!(flow.measured(25_000_000, Duration::ZERO), Some(50_000));
         for _ in 0..MEASUREMENTS {
             flow.measured(600_000_000, Duration::ZERO);
         }
