@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stderr, reason = "a long run tells how far it is")]
 
+mod damage;
 mod support;
 
 use std::fmt::Write as _;
@@ -14,6 +15,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use damage::damage;
 use serde_json::Value;
 use support::{Broker, Kind, LIMIT, poll};
 
@@ -235,35 +237,6 @@ fn part(stream: &mut Vec<u8>, random: &mut fastrand::Rng) {
             }
         }
         _ => stream.extend_from_slice(random.choice(PARTS).unwrap().as_bytes()),
-    }
-}
-
-fn damage(stream: &mut Vec<u8>, random: &mut fastrand::Rng) {
-    if stream.is_empty() {
-        return;
-    }
-    let at = random.usize(..stream.len());
-    let len = random.usize(..64).min(stream.len() - at);
-    match random.u8(..7) {
-        0 => stream[at] = random.u8(..),
-        1 => stream[at] ^= 1 << random.u8(..8),
-        2 => stream.insert(at, random.u8(..)),
-        3 => drop(stream.drain(at..at + len)),
-        4 => stream.truncate(at),
-        5 => {
-            let copy = stream[at..at + len].to_vec();
-            let to = random.usize(..=stream.len());
-            stream.splice(to..to, copy);
-        }
-        // Numbers are where lengths and limits are.
-        _ => {
-            if let Some(digit) = stream[at..].iter().position(u8::is_ascii_digit) {
-                let number = *random
-                    .choice(&["0", "00", "1", "-1", "2147483648", "99999999999999999999", "1e3"])
-                    .unwrap();
-                stream.splice(at + digit..=at + digit, number.bytes());
-            }
-        }
     }
 }
 

@@ -82,6 +82,43 @@ fn thresholds_of_automatic_compression_are_those_configured() {
     });
 }
 
+/// How the connection that has carried most is compressed.
+fn busiest_compression(cluster: &Cluster, node: usize) -> String {
+    let routez = cluster.routez(node);
+    let routes = routez["routes"].as_array().unwrap().iter();
+    let busiest = routes.max_by_key(|route| route["out_bytes"].as_u64()).unwrap();
+    busiest["compression"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn automatic_compression_gives_up_what_does_not_compress_and_takes_up_what_does() {
+    // nats-server looks at the round trip alone; it may stand at the other end.
+    let layouts: Vec<_> =
+        layouts(2).into_iter().filter(|layout| layout.0[0] != Kind::Real).collect();
+    on_each(&layouts, |layout| {
+        let (cluster, relay) =
+            with_relay(layout, "compression: s2_auto\nping_interval: \"500ms\"\nping_max: 20");
+        relay.set_round_trip(Duration::from_millis(50));
+        let (mut publisher, mut subscriber) = (cluster.client(0), cluster.client(1));
+        subscriber.subscribe("bulk");
+        introduce(&mut publisher, &mut subscriber);
+        let mut random = fastrand::Rng::with_seed(11);
+        // One at a time: twice the same noise would compress.
+        let noise: Vec<u8> = (0..400_000).map(|_| random.u8(..)).collect();
+        let text = "{\"name\":\"Ringmesh\",\"kind\":\"broker\"}\n".repeat(10_000).into_bytes();
+        await_compression(&cluster, "s2_better");
+        for (body, level) in [(&noise, "s2_uncompressed"), (&text, "s2_better")] {
+            let settled = poll(|| {
+                publisher.publish("bulk", body);
+                assert!(subscriber.message().payload == **body, "{layout}: a body differs");
+                (busiest_compression(&cluster, 0) == level).then_some(())
+            });
+            let shown = busiest_compression(&cluster, 0);
+            assert!(settled.is_some(), "{layout}: wanted {level}, have {shown}");
+        }
+    });
+}
+
 #[test]
 fn a_pong_may_wait_until_the_whole_cluster_knows_a_subscription() {
     // Ringmesh's own option: the real server has none like it.

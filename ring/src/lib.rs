@@ -189,6 +189,13 @@ pub enum Op {
         /// Which direction: only the sending one, or both.
         how: Direction,
     },
+    /// Adapts how much the socket may hold to what its wire carries, so that little waits where nothing
+    /// overtakes it. For connections on which some bytes are urgent, now and then while more waits than
+    /// the socket takes. It has no completion.
+    Fit {
+        /// A connected socket.
+        socket: Socket,
+    },
     /// Closes the socket; nothing else may be in flight on it. It has no completion.
     Close {
         /// Any socket.

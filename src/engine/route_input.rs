@@ -12,7 +12,7 @@ use crate::router::{Message, Origin, Place, Want, names};
 use crate::session::{Input, Line, Route, RoutePhase};
 use crate::subject;
 use crate::sublist::Owner;
-use crate::transport::{Level, Progress, TransportError};
+use crate::transport::{Progress, TransportError};
 
 use super::barrier::PINGS_MAX;
 use super::input::{Frame, Speaker};
@@ -68,7 +68,7 @@ impl Engine {
         self.plain = plain;
         if route.rtt != rtt {
             // A PONG was among them.
-            transport.set_level(Level::of(route.mode, route.rtt, &route.thresholds));
+            route.choose_level(&mut transport);
         }
         if let Some((link, pool)) = self.links.with_pool(index) {
             link.transport = Some(transport);

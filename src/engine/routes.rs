@@ -199,6 +199,7 @@ impl Engine {
         }
         let mut link = Link::new(socket, self.now, !peer.ip().is_loopback());
         link.lanes = Some(Box::new(Lanes::default()));
+        link.outflow = (!peer.ip().is_loopback()).then(Box::default);
         link.names_accounts = true;
         if let Some(tls) = &self.options.routes.tls {
             let name = dial.as_ref().map(|dial| (dial, dial.tls_name.as_deref()));
@@ -337,6 +338,7 @@ impl Engine {
             let mut plain = Vec::new();
             let opened =
                 transport.compress(level, UNTRUSTED_BYTES_MAX, waiting.as_slice(), &mut plain);
+            transport.set_level(level, mode == Mode::Auto);
             route.input.keep(&plain);
             self.routes.insert(index, route);
             self.links.touch(index);
@@ -406,11 +408,10 @@ impl Engine {
             }
             if now.compression.compresses() {
                 (route.mode, route.thresholds) = (now.compression, now.thresholds.clone());
-                let level = Level::of(route.mode, route.rtt, &route.thresholds);
                 if let Some(link) = self.links.at_mut(index)
                     && let Some(transport) = &mut link.transport
                 {
-                    transport.set_level(level);
+                    route.choose_level(transport);
                 }
             }
             self.routes.insert(index, route);

@@ -12,6 +12,7 @@ use crate::ids::AccountId;
 use crate::transport::Transport;
 
 use super::lanes::Lanes;
+use super::outflow::Outflow;
 use super::pool::Pool;
 use super::queue::Queue;
 
@@ -71,6 +72,8 @@ pub struct Link {
     pub queue: Queue,
     /// What waits to leave by a route, by account.
     pub lanes: Option<Box<Lanes>>,
+    /// How fast a route's bytes leave, where there is a real wire.
+    pub outflow: Option<Box<Outflow>>,
     /// What stands between a route's bytes and those on the wire.
     pub transport: Option<Box<Transport>>,
     /// Lines to the server at the other end name the account.
@@ -117,6 +120,7 @@ impl Link {
             socket,
             queue: Queue::default(),
             lanes: None,
+            outflow: None,
             transport: None,
             names_accounts: false,
             takes_passed_on: false,
@@ -199,16 +203,24 @@ impl Link {
             return;
         }
         let mut segments = pool.list();
-        let most = if self.refused { ROUTE_BATCH_BYTES } else { ROUTE_BATCH_BYTES_FREE };
+        let usual = if self.refused { ROUTE_BATCH_BYTES } else { ROUTE_BATCH_BYTES_FREE };
+        let slow = self.outflow.as_ref().and_then(|outflow| outflow.batch_bytes(ROUTE_BATCH_BYTES));
+        let shrinks = self.transport.as_ref().map_or(1, |transport| transport.shrinks_to_one_in());
+        let most = slow.map_or(usual, |bytes| usual.min(bytes * shrinks));
         lanes.take(pool, most, &mut segments);
         if self.transport.as_ref().is_none_or(|transport| transport.is_plain()) {
             return self.append_sealed(pool, segments);
         }
         let plain = segments.iter().map(Segment::len).sum();
+        let before = self.transport.as_ref().map(|transport| transport.counts());
         let began = clock();
         self.append_sealed(pool, segments);
+        let ended = clock();
         if let Some(lanes) = &mut self.lanes {
-            lanes.sealing.note(plain, clock() - began);
+            lanes.sealing.note(plain, ended - began);
+        }
+        if let (Some(transport), Some(before)) = (&mut self.transport, before) {
+            transport.weigh(ended, before, ended - began);
         }
     }
 

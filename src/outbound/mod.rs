@@ -2,10 +2,12 @@
 
 mod lanes;
 mod link;
+mod outflow;
 mod pool;
 mod queue;
 
 pub use lanes::Lanes;
 pub use link::{Closing, Link, LinkTable, OutboundLimits};
+pub use outflow::Outflow;
 pub use pool::{LARGE_BYTES as BLOCK_BYTES, Pool};
 pub use queue::{Queue, SHARE_BYTES_MIN};

@@ -22,7 +22,7 @@ use crate::account::Accounts;
 use crate::ids::AccountId;
 use crate::proto::route::pool_index;
 use crate::subject;
-use crate::transport::Mode;
+use crate::transport::{Level, Mode, Transport};
 
 use super::{Input, Line};
 
@@ -204,6 +204,12 @@ impl Route {
             RouteLane::Account(name) => accounts.find(name.as_bytes()),
             RouteLane::Everything | RouteLane::Pool(_) => None,
         };
+    }
+
+    /// Tells what seals its bytes which level the last round trip wants.
+    pub fn choose_level(&self, transport: &mut Transport) {
+        let level = Level::of(self.mode, self.rtt, &self.thresholds);
+        transport.set_level(level, self.mode == Mode::Auto);
     }
 
     /// PINGs that asked for life and have no answer.

@@ -29,6 +29,26 @@ impl Level {
         }
     }
 
+    /// The next lower one; the lowest is its own.
+    #[must_use]
+    pub const fn below(self) -> Self {
+        match self {
+            Self::Uncompressed | Self::Fast => Self::Uncompressed,
+            Self::Better => Self::Fast,
+            Self::Best => Self::Better,
+        }
+    }
+
+    /// The next higher one; the highest is its own.
+    #[must_use]
+    pub const fn above(self) -> Self {
+        match self {
+            Self::Uncompressed => Self::Fast,
+            Self::Fast => Self::Better,
+            Self::Better | Self::Best => Self::Best,
+        }
+    }
+
     /// The level of a connection in a mode that compresses, with this round trip.
     #[must_use]
     pub fn of(mode: Mode, rtt: Duration, thresholds: &[Duration]) -> Self {

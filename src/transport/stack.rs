@@ -1,10 +1,13 @@
 //! What stands between one connection's plain bytes and its socket: nothing, S2, TLS, or S2 in TLS.
 
 use std::fmt;
+use std::time::Duration;
 
-use super::Level;
+use ring::Time;
+
 use super::s2::{Decoder, Encoder, Progress, S2Error};
 use super::tls::{Tls, TlsError};
+use super::{Level, Worth};
 
 /// Tables and buffers that all connections of a shard use in turn. They keep nothing between calls
 /// but their room, so a thousand connections need no more of them than one.
@@ -18,6 +21,9 @@ pub struct Scratch {
 /// Room that is kept between calls: what a turn seals at most.
 const BETWEEN_CAPACITY_MAX: usize = 512 << 10;
 
+/// No more than this is expected of what comes next, however well it went so far.
+const SHRINKS_MAX: usize = 16;
+
 /// One connection's way between plain bytes and the wire.
 #[derive(Default)]
 pub struct Transport {
@@ -28,7 +34,16 @@ pub struct Transport {
 
 struct S2 {
     decoder: Decoder,
+    /// The level that is wanted.
     level: Level,
+    /// Where a level must be worth its time.
+    worth: Option<Worth>,
+}
+
+impl S2 {
+    fn level(&self) -> Level {
+        self.worth.as_ref().map_or(self.level, |worth| worth.level(self.level))
+    }
 }
 
 /// Bytes on both sides of a transport, so that one can tell what compression is worth.
@@ -81,7 +96,7 @@ impl Transport {
     /// The level of what is sent; nothing while it is not compressed.
     #[must_use]
     pub fn level(&self) -> Option<Level> {
-        self.s2.as_ref().map(|s2| s2.level)
+        self.s2.as_ref().map(|s2| s2.level())
     }
 
     /// Whether TLS has not agreed with the peer yet.
@@ -103,6 +118,13 @@ impl Transport {
             tls.take_wire(wire);
             self.counts.wire_out += (wire.len() - before) as u64;
         }
+    }
+
+    /// How many plain bytes a byte that leaves has stood for so far, at least one.
+    #[must_use]
+    pub fn shrinks_to_one_in(&self) -> usize {
+        let ratio = self.counts.plain_out.checked_div(self.counts.wire_out).unwrap_or(1);
+        usize::try_from(ratio).unwrap_or(1).clamp(1, SHRINKS_MAX)
     }
 
     /// What went through so far.
@@ -161,11 +183,11 @@ impl Transport {
         let plain = plain.into_iter().inspect(|slice| plain_out += slice.len() as u64);
         match (&mut self.tls, &self.s2) {
             (None, None) => plain.for_each(|slice| wire.extend_from_slice(slice)),
-            (None, Some(s2)) => scratch.encoder.seal(s2.level, plain, wire),
+            (None, Some(s2)) => scratch.encoder.seal(s2.level(), plain, wire),
             (Some(tls), s2) => {
                 scratch.between.clear();
                 match s2 {
-                    Some(s2) => scratch.encoder.seal(s2.level, plain, &mut scratch.between),
+                    Some(s2) => scratch.encoder.seal(s2.level(), plain, &mut scratch.between),
                     // One long run of bytes makes fewer records than many slices.
                     None => plain.for_each(|slice| scratch.between.extend_from_slice(slice)),
                 }
@@ -195,7 +217,7 @@ impl Transport {
         behind: &[u8],
         plain: &mut Vec<u8>,
     ) -> Result<Progress, TransportError> {
-        let mut s2 = S2 { decoder: Decoder::new(byte_budget), level };
+        let mut s2 = S2 { decoder: Decoder::new(byte_budget), level, worth: None };
         let before = plain.len();
         let progress = s2.decoder.open(behind, plain)?;
         self.counts.plain_in += (plain.len() - before) as u64;
@@ -205,10 +227,25 @@ impl Transport {
         Ok(progress)
     }
 
-    /// From the next flush on, another level. Without compression nothing happens.
-    pub fn set_level(&mut self, level: Level) {
+    /// From the next flush on, another level, or a lower one where that `must_pay` and does not. Without
+    /// compression nothing happens.
+    pub fn set_level(&mut self, level: Level, must_pay: bool) {
         if let Some(s2) = &mut self.s2 {
             s2.level = level;
+            if must_pay != s2.worth.is_some() {
+                s2.worth = must_pay.then(Worth::default);
+            }
+        }
+    }
+
+    /// What was sealed since `before` took so long.
+    pub fn weigh(&mut self, now: Time, before: TransportCounts, took: Duration) {
+        let (plain, wire) =
+            (self.counts.plain_out - before.plain_out, self.counts.wire_out - before.wire_out);
+        if let Some(s2) = &mut self.s2
+            && let Some(worth) = &mut s2.worth
+        {
+            worth.note(now, s2.level, plain, wire, took);
         }
     }
 
@@ -357,7 +394,7 @@ mod tests {
             let text = b"RMSG $G orders.eu 5\r\nhello\r\n".repeat(2000);
             let mut lengths = Vec::new();
             for level in [Level::Uncompressed, Level::Fast, Level::Best] {
-                route.near.set_level(level);
+                route.near.set_level(level, false);
                 let wire = route.seal(&text);
                 lengths.push(wire.len());
                 assert!(route.open(&wire).as_ref() == Ok(&text), "{level:?}");

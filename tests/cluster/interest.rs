@@ -125,3 +125,30 @@ fn a_request_is_served_or_refused_while_the_last_responder_of_its_node_leaves() 
         }
     });
 }
+
+#[test]
+fn a_node_that_joins_learns_every_one_of_many_subscriptions() {
+    on_each_layout(2, |layout| {
+        const SUBJECTS: usize = 100_000;
+        let mut cluster = Plan::new(layout).start();
+        cluster.kill(1);
+        let mut subscriber = cluster.client(0);
+        let lines = |line: fn(usize) -> String| (0..SUBJECTS).map(line).collect::<String>();
+        // Numbers that other subscriptions of the client do not have.
+        subscriber
+            .send(lines(|n| format!("SUB orders.{n}.created {}\r\n", n + SUBJECTS)).as_bytes());
+        subscriber.flush();
+        cluster.restart(1);
+        cluster.await_whole();
+        let mut publisher = cluster.client(1);
+        // Interest comes in order, so after this one all that was there before is known.
+        introduce(&mut publisher, &mut subscriber);
+        std::thread::scope(|scope| {
+            let publications = lines(|n| format!("PUB orders.{n}.created 0\r\n\r\n"));
+            scope.spawn(move || publisher.send(publications.as_bytes()));
+            for number in 0..SUBJECTS {
+                assert_eq!(subscriber.message().subject, format!("orders.{number}.created"));
+            }
+        });
+    });
+}

@@ -242,6 +242,8 @@ impl World {
                 self.settle();
             }
             Op::Shutdown { socket, how } => self.shut_down(server, number(socket), how),
+            // Sockets here hold the same on every wire.
+            Op::Fit { .. } => {}
             Op::Close { socket } => self.close(server, number(socket)),
         }
     }
@@ -528,7 +530,7 @@ enum Piece {
 const fn has_completion(op: &Op) -> bool {
     match op {
         Op::Accept { .. } | Op::Receive { .. } | Op::Send { .. } | Op::Connect { .. } => true,
-        Op::CancelReceive { .. } | Op::Shutdown { .. } | Op::Close { .. } => false,
+        Op::CancelReceive { .. } | Op::Shutdown { .. } | Op::Fit { .. } | Op::Close { .. } => false,
     }
 }
 

@@ -9,6 +9,7 @@
 //! here until the completion that ends it; dropping the ring waits for the kernel to let go.
 
 mod buffers;
+mod holding;
 mod pace;
 mod probe;
 mod queue;
@@ -27,6 +28,7 @@ use crate::{
     Completion, Counters, Doorbell, EndReason, Errno, Op, Outcome, Ring, Socket, Time, Token,
 };
 use buffers::Buffers;
+use holding::Holding;
 use pace::Pace;
 use queue::Queues;
 use sends::Sends;
@@ -59,6 +61,7 @@ pub struct Uring {
     /// Completions that came while the submission queue was being emptied to make room.
     early: Vec<Completion>,
     pace: Pace,
+    holding: Holding,
     counters: Counters,
     doorbell: Doorbell,
     wake: File,
@@ -105,6 +108,7 @@ impl Uring {
             dials: Vec::new(),
             early: Vec::new(),
             pace: Pace::new(options.busy_poll),
+            holding: Holding::default(),
             counters: Counters::default(),
             doorbell: Doorbell::new(Some(for_bell)),
             wake,
@@ -344,7 +348,9 @@ impl Ring for Uring {
             }
             Op::Connect { address } => self.push_connect(token, address),
             Op::Shutdown { socket, how } => socket::shutdown(socket, how),
+            Op::Fit { socket } => self.holding.fit(socket.0),
             Op::Close { socket } => {
+                self.holding.forget(socket.0);
                 self.push_silent(opcode::Close::new(types::Fd(socket.0)).build());
             }
         }

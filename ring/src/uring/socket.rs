@@ -4,6 +4,7 @@ use std::io;
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::time::Duration;
 
 use crate::{Direction, Errno, Socket};
 
@@ -42,6 +43,38 @@ const UNSENT_BYTES_MAX: i32 = 256 << 10;
 /// Lets connections that `listener` accepts keep little unsent; a system that cannot do so keeps more.
 pub fn keep_unsent_short(listener: Socket) {
     let _ = set_number(listener.0, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX);
+}
+
+/// What the wire of a connection carries, in bytes a second, and its shortest round trip, as the kernel
+/// has measured them; nothing while it has not.
+pub(super) fn wire(fd: i32) -> Option<(u64, Duration)> {
+    // SAFETY: all zeros is a valid value of this plain structure.
+    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
+    #[expect(clippy::cast_possible_truncation, reason = "some two hundred")]
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let to = (&raw mut info).cast();
+    // SAFETY: `to` has room for `len` bytes, and both outlive the call.
+    let got = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, to, &raw mut len) };
+    check(got).ok()?;
+    let rate = info.tcpi_delivery_rate;
+    (rate > 0).then(|| (rate, Duration::from_micros(u64::from(info.tcpi_min_rtt))))
+}
+
+/// Not in `libc`: which of a socket's buffers are not the kernel's to size.
+const SO_BUF_LOCK: i32 = 72;
+/// What a socket begins with again when its size is the kernel's choice again.
+const SEND_BUFFER_BYTES: u64 = 256 << 10;
+
+/// Lets a connection hold about so many bytes that the peer has not taken; `None` leaves the choice to
+/// the kernel.
+pub(super) fn hold(fd: i32, bytes: Option<u64>) -> io::Result<()> {
+    // The kernel doubles the number, for what it needs itself.
+    let half = bytes.unwrap_or(SEND_BUFFER_BYTES) / 2;
+    set_number(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, i32::try_from(half).unwrap_or(i32::MAX))?;
+    if bytes.is_none() {
+        set_number(fd, libc::SOL_SOCKET, SO_BUF_LOCK, 0)?;
+    }
+    Ok(())
 }
 
 /// Closes a socket that no ring has an operation on.
