@@ -221,6 +221,8 @@ pub struct Registration {
     pub remote_name: String,
     /// Whether the peer is a Ringmesh.
     pub ringmesh: bool,
+    /// Whether the peer keeps interest for a while when the connection is lost.
+    pub keeps_interest: bool,
     /// What the connection carries.
     pub lane: Lane,
     /// How many pool indexes there are between the two servers.

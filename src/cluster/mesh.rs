@@ -173,7 +173,10 @@ impl Mesh {
             lnocu: true,
             ln: true,
             route_pool_size: options.pool_size.map_or(0, i64::from),
-            ringmesh: Some(Ringmesh { v: EXTENSION_VERSION, caps: vec![CAP_PICK.to_owned()] }),
+            ringmesh: Some(Ringmesh {
+                v: EXTENSION_VERSION,
+                caps: vec![CAP_PICK.to_owned(), CAP_INTEREST_GRACE.to_owned()],
+            }),
             ..RouteInfo::default()
         }
     }
@@ -233,6 +236,9 @@ const EXTENSION_VERSION: i64 = 1;
 
 /// This server picks one of two simultaneous dials by the smaller id.
 const CAP_PICK: &str = "pick";
+
+/// This server keeps interest when a connection is lost, and goes on from there when it comes back.
+pub(super) const CAP_INTEREST_GRACE: &str = "interest_grace";
 
 /// As long as the names that peers make up.
 const MADE_UP_NAME_LEN: usize = 22;

@@ -159,6 +159,7 @@ fn registered(registration: Registration) -> session::Registration {
         },
         headers: registration.headers,
         is_ringmesh: registration.ringmesh,
+        keeps_interest: registration.keeps_interest,
         solicited: registration.solicited,
         configured: registration.configured,
         compression: registration.compression,

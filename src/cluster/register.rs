@@ -7,14 +7,14 @@ use ring::Time;
 
 use crate::close::CloseReason;
 use crate::ids::ConnId;
-use crate::proto::route_info::RouteInfo;
+use crate::proto::route_info::{Ringmesh, RouteInfo};
 use crate::transport::Mode;
 
 use super::close::Gone;
 use super::conn::{Conn, Remote, Stage};
 use super::event::{Action, Lane, Registration};
 use super::handshake::Refusal;
-use super::mesh::{Mesh, REMOTES_MAX, Turn};
+use super::mesh::{CAP_INTEREST_GRACE, Mesh, REMOTES_MAX, Turn};
 use super::target::Endpoint;
 use super::urls;
 
@@ -294,6 +294,7 @@ fn registration(
         remote_id: info.server_id.clone(),
         remote_name: info.server_name.clone(),
         ringmesh: info.ringmesh.is_some(),
+        keeps_interest: info.ringmesh.as_ref().is_some_and(keeps_interest),
         lane: lane.clone(),
         pool_size: remote.pool_size.unwrap_or(1),
         headers: headers && info.headers,
@@ -309,6 +310,10 @@ fn registration(
         url,
         compression: conn.compression.unwrap_or(Mode::Off),
     }
+}
+
+fn keeps_interest(ringmesh: &Ringmesh) -> bool {
+    ringmesh.caps.iter().any(|cap| cap == CAP_INTEREST_GRACE)
 }
 
 /// Within this time of each other two dials for one place may have crossed.
