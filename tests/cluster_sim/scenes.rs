@@ -92,6 +92,8 @@ pub struct Findings {
     pub partitions: u64,
     pub clients_lost: u64,
     pub dials: u64,
+    /// Subjects that servers knew of each other, and went on from, when a route came back.
+    pub restored: u64,
     /// The longest time that a cluster took to become whole at first, and again.
     pub whole_first: Duration,
     pub whole_again: Duration,
@@ -108,6 +110,7 @@ impl Findings {
         self.partitions += other.partitions;
         self.clients_lost += other.clients_lost;
         self.dials += other.dials;
+        self.restored += other.restored;
         self.whole_first = self.whole_first.max(other.whole_first);
         self.whole_again = self.whole_again.max(other.whole_again);
         self.trace ^= other.trace;
@@ -398,6 +401,8 @@ impl Scene {
         for (node, own) in wanted.iter().enumerate() {
             let reports = self.cluster.reports(node);
             let known: u64 = reports.iter().map(|report| report.subscriptions_routed).sum();
+            let restored = reports.iter().map(|report| report.counters.interest_restored);
+            self.found.restored += restored.sum::<u64>();
             assert_eq!(known, (all - own.len()) as u64, "interest known to server {node}");
             let routes: u64 = reports.iter().map(|report| report.routes_open).sum();
             let links = self.cluster.control(node).mesh.links();
