@@ -19,7 +19,7 @@ use ring::spsc::{self, Consumer, Producer};
 use ring::{Doorbell, Socket, Time, Token};
 
 use crate::ids::AccountId;
-use crate::router::{Interest, Message, Origin};
+use crate::router::{Interest, Lost, Message, Origin};
 
 /// Letters that fit the queue between two shards.
 const LETTERS_MAX: usize = 1024;
@@ -41,6 +41,8 @@ pub enum Letter {
     },
     /// The sender's clients, or servers behind its routes, want something more, or something less.
     Interest(Side, Interest),
+    /// The sender has lost a connection to another server, and keeps what that wanted.
+    Lost(Arc<Lost>),
     /// Messages for the receiver's clients.
     Parcel(Parcel),
     /// Say when everything before this has been done.

@@ -62,6 +62,12 @@ counters! {
     barrier_timeouts,
     /// Routes closed because they did not answer PING.
     stale_routes,
+    /// Subjects that other servers wanted when their route was lost, kept for when it comes back.
+    interest_kept,
+    /// Subjects of those that were in force again without being announced.
+    interest_restored,
+    /// Subjects announced to other servers as part of everything that is wanted here.
+    interest_announced,
     /// Gateways closed because they did not answer PING.
     stale_gateways,
     /// Leaf nodes closed because they did not answer PING.

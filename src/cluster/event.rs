@@ -223,6 +223,8 @@ pub struct Registration {
     pub ringmesh: bool,
     /// Whether the peer knows the mark of messages that only their queue groups get.
     pub takes_passed_on: bool,
+    /// Whether the peer keeps interest for a while when the connection is lost.
+    pub keeps_interest: bool,
     /// What the connection carries.
     pub lane: Lane,
     /// How many pool indexes there are between the two servers.

@@ -237,8 +237,11 @@ const CAP_PICK: &str = "pick";
 /// This server knows the mark of messages that only their queue groups get.
 pub(super) const CAP_QUEUES_ONLY: &str = "queues-only";
 
+/// This server keeps interest when a connection is lost, and goes on from there when it comes back.
+pub(super) const CAP_INTEREST_GRACE: &str = "interest-grace";
+
 /// What this server can do beyond the protocol.
-const CAPS: [&str; 2] = [CAP_PICK, CAP_QUEUES_ONLY];
+const CAPS: [&str; 3] = [CAP_PICK, CAP_QUEUES_ONLY, CAP_INTEREST_GRACE];
 
 /// As long as the names that peers make up.
 const MADE_UP_NAME_LEN: usize = 22;

@@ -160,6 +160,7 @@ fn registered(registration: Registration) -> session::Registration {
         headers: registration.headers,
         is_ringmesh: registration.ringmesh,
         takes_passed_on: registration.takes_passed_on,
+        keeps_interest: registration.keeps_interest,
         solicited: registration.solicited,
         configured: registration.configured,
         compression: registration.compression,

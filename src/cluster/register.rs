@@ -14,7 +14,7 @@ use super::close::Gone;
 use super::conn::{Conn, Remote, Stage};
 use super::event::{Action, Lane, Registration};
 use super::handshake::Refusal;
-use super::mesh::{CAP_QUEUES_ONLY, Mesh, REMOTES_MAX, Turn};
+use super::mesh::{CAP_INTEREST_GRACE, CAP_QUEUES_ONLY, Mesh, REMOTES_MAX, Turn};
 use super::target::Endpoint;
 use super::urls;
 
@@ -295,6 +295,7 @@ fn registration(
         remote_name: info.server_name.clone(),
         ringmesh: info.ringmesh.is_some(),
         takes_passed_on: info.ringmesh.as_ref().is_some_and(|it| it.can(CAP_QUEUES_ONLY)),
+        keeps_interest: info.ringmesh.as_ref().is_some_and(|it| it.can(CAP_INTEREST_GRACE)),
         lane: lane.clone(),
         pool_size: remote.pool_size.unwrap_or(1),
         headers: headers && info.headers,

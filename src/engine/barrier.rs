@@ -105,7 +105,7 @@ impl Engine {
         let waiting = self.barriers.rounds.remove(slot);
         self.counters.barrier_timeouts += waiting.left as u64;
         for (index, route) in &self.routes {
-            if route.pings.iter().any(|ping| ping.round == Some(round)) {
+            if route.pings.iter().any(|ping| ping.round == Some(round) && !ping.is_void) {
                 let rid = route.rid;
                 tracing::warn!(
                     "{} - rid:{rid} - Route {index} has not answered within {PATIENCE:?}, \

@@ -34,6 +34,7 @@ impl Engine {
             match letter {
                 Letter::Adopt { socket, peer, door } => self.take_in_here(socket, peer, door),
                 Letter::Interest(side, interest) => self.on_interest(from, side, &interest),
+                Letter::Lost(lost) => self.note_lost(lost),
                 Letter::Parcel(parcel) => {
                     self.on_parcel(from, &parcel);
                     parcels += 1;
@@ -82,6 +83,7 @@ impl Engine {
         self.router.drop_for_slow = options.drop_for_slow;
         self.router.trace = options.trace.is_some();
         let before = std::mem::replace(&mut self.options, options);
+        self.kept.clear();
         self.apply_to_routes(&before.routes);
         let open: Vec<u32> = self
             .links

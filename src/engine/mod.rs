@@ -11,6 +11,7 @@ mod barrier;
 mod client;
 mod closing;
 mod flow;
+mod grace;
 mod imports;
 mod inbound;
 mod input;
@@ -42,7 +43,7 @@ use crate::ids::AccountId;
 use crate::mailbox::{Door, Letter, Mailboxes};
 use crate::outbound::{Link, LinkTable};
 use crate::report::{AccountReport, ConnectionReport};
-use crate::router::{Delivered, LocalInterest, Router};
+use crate::router::{Delivered, Kept, LocalInterest, Router};
 use crate::session::{Client, Filling, Phase, Route};
 use crate::stats::Counters;
 use crate::timer::Wheel;
@@ -124,6 +125,10 @@ pub struct Engine {
     wanted: LocalInterest,
     /// What the servers behind this shard's routes want, as other shards know it.
     wanted_by_routes: LocalInterest,
+    /// What servers wanted whose connections were lost, here or on other shards.
+    kept: Kept,
+    /// Routes whose servers asked in this turn for what is wanted here.
+    asked: Vec<u32>,
     /// What waits for other servers' answers.
     barriers: barrier::Barriers,
     /// Requests to JetStream that wait for their answers.
@@ -197,6 +202,8 @@ impl Engine {
             dials: slab::Slab::new(),
             wanted: LocalInterest::new(seed),
             wanted_by_routes: LocalInterest::new(seed),
+            kept: Kept::default(),
+            asked: Vec::new(),
             barriers: barrier::Barriers::default(),
             imports: imports::Imports::default(),
             internal_subscriptions: 0,
@@ -318,6 +325,7 @@ impl Engine {
         self.release_held();
         self.rearm_starved();
         self.tell_news();
+        self.answer_asked();
         self.ping_for_barriers();
         self.flush(clock);
         self.letters_waiting |= self.mail.flush();

@@ -11,7 +11,6 @@ use crate::router::run::Lead;
 use crate::router::{Message, Origin, Place, Want, names};
 use crate::session::{Input, Line, Route, RoutePhase};
 use crate::subject;
-use crate::sublist::Owner;
 use crate::transport::{Progress, TransportError};
 
 use super::barrier::PINGS_MAX;
@@ -127,6 +126,12 @@ impl Engine {
                 return Err(End { reason: CloseReason::ParseError, error: None });
             }
             RouteOp::Interest(interest) => self.on_remote_interest(index, route, &interest),
+            RouteOp::Same { account, digest } => {
+                return self.on_same_interest(index, route, account, &digest);
+            }
+            RouteOp::Differs { account } => {
+                return self.on_different_interest(index, route, account);
+            }
             RouteOp::Connect(_) | RouteOp::Ok | RouteOp::Ignored | RouteOp::Message(_) => {}
         }
         Ok(())
@@ -163,6 +168,9 @@ impl Engine {
     fn on_route_pong(&mut self, index: u32, route: &mut Route) {
         if let Some(ping) = route.pings.pop_front() {
             route.rtt = self.now - ping.at;
+            if ping.is_void {
+                return;
+            }
             if let Some(round) = ping.round {
                 return self.leave_round(round);
             }
@@ -171,7 +179,7 @@ impl Engine {
         }
     }
 
-    fn account_of(&self, route: &Route, named: Option<&[u8]>) -> Option<AccountId> {
+    pub(super) fn account_of(&self, route: &Route, named: Option<&[u8]>) -> Option<AccountId> {
         match named {
             Some(name) => self.options.accounts.find(name),
             None => route.account,
@@ -197,10 +205,7 @@ impl Engine {
             (true, None) => 1,
             (true, Some(_)) => interest.weight,
         };
-        let before = self.router.set_interest(Owner::Route(index), want, now);
-        route.note_interest(before, now);
-        self.announce_for_routes(want, now.cast_signed().wrapping_sub(before.cast_signed()));
-        route.touched_shards = self.mail.others();
+        self.put_in_force(index, route, want, now);
     }
 
     fn on_routed(

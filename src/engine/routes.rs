@@ -368,20 +368,31 @@ impl Engine {
                 transport.set_budget(usize::MAX);
             }
         }
-        self.tell_everything(index, &route);
+        if self.may_be_kept(&route) {
+            self.tell_digests(index, &mut route);
+        } else {
+            self.tell_everything(index, &route, |_| true);
+        }
         self.routes.insert(index, route);
         let carried = Arc::clone(&self.routes[&index].carried);
         self.registered.push(Hearer { index, carried });
         self.resume_route(index);
     }
 
-    /// Tells a server that has just been registered everything that is wanted here.
-    fn tell_everything(&mut self, index: u32, route: &Route) {
+    /// Tells a server everything that is wanted here of some accounts.
+    pub(super) fn tell_everything(
+        &mut self,
+        index: u32,
+        route: &Route,
+        is_told: impl Fn(AccountId) -> bool,
+    ) {
         let Some((link, pool)) = self.links.writer(index) else { return };
         let names = link.names_accounts;
         let accounts = &self.options.accounts;
         for (want, sum) in self.wanted.iter() {
-            if route.carries(want.account) && self.options.routes.import.permits(want.subject) {
+            let carries = route.carries(want.account) && is_told(want.account);
+            if carries && self.options.routes.import.permits(want.subject) {
+                self.counters.interest_announced += 1;
                 let account = names.then(|| accounts.name(want.account).as_bytes());
                 let room = interest_len_max(account, want.subject, want.queue);
                 link.control_queue().write(pool, room, |out| {
@@ -527,14 +538,16 @@ impl Engine {
         let mut forgotten = Vec::new();
         self.router.forget(Owner::Route(index), |subscription| forgotten.push(subscription));
         if self.mail.others() != 0 {
-            for subscription in forgotten {
+            for subscription in &forgotten {
                 let weight = subscription.weight.cast_signed();
                 self.announce_for_routes(subscription.want(), -weight);
             }
         }
-        for round in route.pings.iter().filter_map(|ping| ping.round) {
+        let rounds = route.pings.iter().filter(|ping| !ping.is_void).filter_map(|ping| ping.round);
+        for round in rounds.chain(route.rounds_again.iter().copied()) {
             self.leave_round(round);
         }
+        self.keep_interest(&route, forgotten);
     }
 
     /// An account gets a connection of its own: what was learned of it on this one is forgotten.
@@ -604,7 +617,7 @@ impl Engine {
     /// Sends a PING, for a round of barriers or to ask for life.
     pub(super) fn ping_route(&mut self, index: u32, round: Option<Token>) {
         if let Some(route) = self.routes.get_mut(&index) {
-            route.pings.push_back(PingSent { at: self.now, round });
+            route.pings.push_back(PingSent { at: self.now, round, is_void: false });
             self.say(index, encode::PING);
         }
     }

@@ -41,6 +41,8 @@ pub(super) enum Timer {
     Handshake,
     /// A dial must have come to something.
     Dial,
+    /// Interest that was kept is forgotten.
+    Grace,
 }
 
 impl Engine {
@@ -53,6 +55,8 @@ impl Engine {
                 self.dial_due(token);
             } else if timer == Timer::Deferred {
                 self.try_deferred();
+            } else if timer == Timer::Grace {
+                self.grace_due();
             } else if timer == Timer::Barrier {
                 self.barrier_due(token);
             } else if self.links.is_live(token) {
@@ -64,7 +68,7 @@ impl Engine {
                     Timer::Linger => self.linger_due(token),
                     Timer::RoutePing => self.route_ping_due(token),
                     Timer::Handshake => self.handshake_due(token),
-                    Timer::Dial | Timer::Barrier | Timer::Deferred => {}
+                    Timer::Dial | Timer::Barrier | Timer::Deferred | Timer::Grace => {}
                 }
             }
         }

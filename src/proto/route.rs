@@ -21,10 +21,12 @@ use super::line::{
 use crate::close::{CloseReason, ErrorText};
 use crate::limits::ROUTE_CONTROL_LINE_MAX;
 
+mod digest;
 mod encode;
 mod naming;
 mod queues;
 
+pub use digest::{Digest, digest_len_max, encode_differs, encode_digest};
 pub use encode::{RoutedHead, encode_interest, interest_len_max};
 pub use naming::{node_hash, pool_index};
 pub use queues::{QueueNames, Queues};
@@ -38,6 +40,18 @@ pub enum RouteOp<'a> {
     Info(&'a [u8]),
     /// `RS+`, `RS-`, `LS+` or `LS-`: who wants what.
     Interest(Interest<'a>),
+    /// `RI=`, between Ringmesh only: all interest of an account has this digest.
+    Same {
+        /// The account; `None` where lines carry none.
+        account: Option<&'a [u8]>,
+        /// The digest.
+        digest: Digest,
+    },
+    /// `RI-`, between Ringmesh only: that digest is not of what was known.
+    Differs {
+        /// The account; `None` where lines carry none.
+        account: Option<&'a [u8]>,
+    },
     /// `RMSG`, `HMSG` or `LMSG`; the message follows in the stream.
     Message(Routed<'a>),
     /// `PING`.
@@ -329,6 +343,8 @@ impl<'a> Target<'a> {
 enum Verb {
     Interest { add: bool, leaf: bool },
     Message { headers: bool, leaf: bool },
+    Same,
+    Differs,
     Ping,
     Pong,
     Info,
@@ -340,7 +356,7 @@ enum Verb {
 
 /// PUB and HPUB are missing: other servers swallow them with their payload, and no server sends
 /// them.
-const VERBS: [VerbName<Verb>; 17] = [
+const VERBS: [VerbName<Verb>; 19] = [
     (b"RS+", Verb::Interest { add: true, leaf: false }, true),
     (b"RS-", Verb::Interest { add: false, leaf: false }, true),
     (b"RMSG", Verb::Message { headers: false, leaf: false }, true),
@@ -348,6 +364,8 @@ const VERBS: [VerbName<Verb>; 17] = [
     (b"LMSG", Verb::Message { headers: true, leaf: true }, true),
     (b"LS+", Verb::Interest { add: true, leaf: true }, true),
     (b"LS-", Verb::Interest { add: false, leaf: true }, true),
+    (b"RI=", Verb::Same, true),
+    (b"RI-", Verb::Differs, false),
     (b"PING", Verb::Ping, false),
     (b"PONG", Verb::Pong, false),
     (b"INFO", Verb::Info, false),
@@ -382,6 +400,11 @@ fn operation(verb: Verb, args: &[u8], accounts: bool) -> Result<RouteOp<'_>, Rou
         Verb::Interest { add, leaf } => interest(args, add, leaf, accounts).map(RouteOp::Interest),
         Verb::Message { headers, leaf } => {
             message(args, headers, leaf, accounts).map(RouteOp::Message)
+        }
+        Verb::Same => digest::parse_digest(args, accounts)
+            .map(|(account, digest)| RouteOp::Same { account, digest }),
+        Verb::Differs => {
+            digest::parse_differs(args, accounts).map(|account| RouteOp::Differs { account })
         }
         Verb::Ping => Ok(RouteOp::Ping),
         Verb::Pong => Ok(RouteOp::Pong),

@@ -11,6 +11,7 @@
 
 mod deliver;
 mod interest;
+mod kept;
 mod local;
 mod queue_group;
 pub mod run;
@@ -31,6 +32,7 @@ use crate::sublist::{Sublist, SublistStats, Subscription};
 
 pub use deliver::Delivery;
 pub use interest::{Interest, Want};
+pub use kept::{GRACE, Kept, Lost};
 pub use local::{LocalInterest, Part, Sum, is_news};
 
 /// A message on its way to whoever wants it.

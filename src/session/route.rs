@@ -11,7 +11,7 @@
 //! Who may join, and as what, is decided by the control plane: what a server says of itself is handed
 //! on, and the session waits for the answer. Invariant: while it waits, nothing behind is parsed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub enum RoutePhase {
 }
 
 /// What a connection to another server is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RouteLane {
     /// The accounts of one place in the pool.
     Pool(u16),
@@ -82,6 +82,8 @@ pub struct Registration {
     pub is_ringmesh: bool,
     /// It knows the mark of messages that only their queue groups get.
     pub takes_passed_on: bool,
+    /// Both ends keep each other's interest for a while when the connection is lost.
+    pub keeps_interest: bool,
     /// This server dialled.
     pub solicited: bool,
     /// The connection is one that the configuration asks for.
@@ -97,6 +99,8 @@ pub struct PingSent {
     pub at: Time,
     /// The round of barriers that waits for its answer; without one, it asks for life.
     pub round: Option<Token>,
+    /// The round waits for a later PING: this one came before what it is to prove.
+    pub is_void: bool,
 }
 
 /// See the module's documentation.
@@ -145,6 +149,12 @@ pub struct Route {
     pub in_bytes: u64,
     /// How much the other server wants over this connection.
     pub subscriptions: u32,
+    /// Accounts whose interest the other server was told in one line, and may ask for once.
+    pub summed_up: BTreeSet<AccountId>,
+    /// Accounts whose interest it has asked for in this turn.
+    pub asked_for: BTreeSet<AccountId>,
+    /// Rounds of barriers that are to have a PING behind that.
+    pub rounds_again: Vec<Token>,
 }
 
 impl Route {
@@ -174,6 +184,9 @@ impl Route {
             in_msgs: 0,
             in_bytes: 0,
             subscriptions: 0,
+            summed_up: BTreeSet::new(),
+            asked_for: BTreeSet::new(),
+            rounds_again: Vec::new(),
         }
     }
 

@@ -99,12 +99,12 @@ pub fn interest_len_max(account: Option<&[u8]>, subject: &[u8], queue: Option<&[
 }
 
 #[inline]
-fn word(out: &mut Vec<u8>, word: &[u8]) {
+pub(super) fn word(out: &mut Vec<u8>, word: &[u8]) {
     out.push(b' ');
     out.extend_from_slice(word);
 }
 
 #[inline]
-const fn word_len(word: &[u8]) -> usize {
+pub(super) const fn word_len(word: &[u8]) -> usize {
     1 + word.len()
 }

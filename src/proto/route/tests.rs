@@ -72,6 +72,22 @@ const fn listed<'a>(reply: Option<&'a [u8]>, queues: &'a [u8]) -> Routed<'a> {
 }
 
 #[test]
+fn a_line_that_sums_interest_up_and_its_answer_are_between_ringmesh() {
+    let (seed, sum) = ("0123456789abcdef".repeat(2), "fedcba9876543210".repeat(2));
+    let number = |text: &str| u128::from_str_radix(text, 16).unwrap();
+    let digest = Digest { seed: number(&seed), count: 42, sum: number(&sum) };
+    for (account, named) in [(Some(&b"$G"[..]), "$G "), (None, "")] {
+        let line = format!("RI= {named}{seed} 42 {sum}\r\n");
+        check(line.as_bytes(), account.is_some(), Ok(RouteOp::Same { account, digest }));
+        let line = format!("RI-{}{}\r\n", if named.is_empty() { "" } else { " " }, named.trim());
+        check(line.as_bytes(), account.is_some(), Ok(RouteOp::Differs { account }));
+    }
+    check(b"RI= $G 1 2 3\r\n", true, Err(RouteError::BadArguments));
+    check(b"RI- $G $G\r\n", true, Err(RouteError::BadArguments));
+    check(b"RI+ $G\r\n", true, Err(RouteError::UnknownOperation));
+}
+
+#[test]
 fn a_message_names_a_subject_an_optional_reply_and_a_size() {
     check_message("RMSG $G foo 5\r\n", PLAIN);
     check_message("RMSG $G foo 000000005\r\n", PLAIN);
