@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod mesh;
+#[path = "cluster_network/short_breaks.rs"]
+mod short_breaks;
 mod support;
 
 use std::collections::BTreeMap;

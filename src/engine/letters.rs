@@ -83,7 +83,6 @@ impl Engine {
         self.router.drop_for_slow = options.drop_for_slow;
         self.router.trace = options.trace.is_some();
         let before = std::mem::replace(&mut self.options, options);
-        self.kept.clear();
         self.apply_to_routes(&before.routes);
         let open: Vec<u32> = self
             .links

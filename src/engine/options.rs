@@ -160,6 +160,17 @@ pub struct RouteOptions {
     pub tls: Option<Arc<RouteTls>>,
 }
 
+impl RouteOptions {
+    /// Whether the same interest crosses the same connections by both options.
+    #[must_use]
+    pub fn carries_alike(&self, other: &Self) -> bool {
+        let accounts = |options: &Self| (options.pool_size, Arc::clone(&options.dedicated));
+        accounts(self) == accounts(other)
+            && self.import == other.import
+            && self.export == other.export
+    }
+}
+
 /// What all shards of a server count together.
 #[derive(Debug, Default)]
 pub struct Shared {

@@ -407,6 +407,9 @@ impl Engine {
     pub(super) fn apply_to_routes(&mut self, before: &RouteOptions) {
         let options = Arc::clone(&self.options);
         let now = &options.routes;
+        if !now.carries_alike(before) {
+            self.kept.clear();
+        }
         for at in 0..self.registered.len() {
             let index = self.registered[at].index;
             let Some(mut route) = self.routes.remove(&index) else { continue };

@@ -95,6 +95,8 @@ pub struct Findings {
     pub partitions: u64,
     pub clients_lost: u64,
     pub dials: u64,
+    /// Subjects that servers knew of each other, and went on from, when a route came back.
+    pub restored: u64,
     /// The longest time that a cluster took to become whole at first, and again.
     pub whole_first: Duration,
     pub whole_again: Duration,
@@ -111,6 +113,7 @@ impl Findings {
         self.partitions += other.partitions;
         self.clients_lost += other.clients_lost;
         self.dials += other.dials;
+        self.restored += other.restored;
         self.whole_first = self.whole_first.max(other.whole_first);
         self.whole_again = self.whole_again.max(other.whole_again);
         self.trace ^= other.trace;

@@ -320,6 +320,8 @@ impl Scene {
         for (node, own) in wanted.iter().enumerate() {
             let reports = self.cluster.reports(node);
             let known: u64 = reports.iter().map(|report| report.subscriptions_routed).sum();
+            let restored = reports.iter().map(|report| report.counters.interest_restored);
+            self.found.restored += restored.sum::<u64>();
             assert_eq!(known, (all - own.len()) as u64, "interest known to server {node}");
             let routes: u64 = reports.iter().map(|report| report.routes_open).sum();
             let links = self.cluster.control(node).mesh.links();

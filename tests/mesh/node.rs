@@ -210,6 +210,19 @@ impl Node {
     }
 }
 
+impl Node {
+    /// The sum of a counter over all shards.
+    #[track_caller]
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        let stream = self.connect(self.ports.monitor.number).expect("monitoring listens");
+        let text = http::text(stream, "/metrics").expect("/metrics answers");
+        let text = String::from_utf8(text).unwrap();
+        let name = format!("ringmesh_{name}_total{{");
+        let samples = text.lines().filter(|line| line.starts_with(&name));
+        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         self.kill();

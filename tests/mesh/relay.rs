@@ -1,8 +1,10 @@
 //! A TCP relay between two nodes: a wire that is long, stuck, or dead.
 //!
 //! The relay knows no protocol. It adds a delay to what it passes on, stops reading one direction
-//! as a peer without room would, or loses everything as a dead machine would.
+//! as a peer without room would, or loses everything as a dead machine would. It can tell what it has
+//! passed on.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -56,6 +58,10 @@ struct State {
     delay: Duration,
     ended: bool,
     streams: Vec<TcpStream>,
+    /// How many connections there were.
+    connections: usize,
+    /// What was passed on, by connection and direction; nothing while nobody wants to know.
+    tape: Option<BTreeMap<(usize, usize), Vec<u8>>>,
 }
 
 impl Relay {
@@ -78,6 +84,8 @@ impl Relay {
             delay: Duration::ZERO,
             ended: false,
             streams: Vec::new(),
+            connections: 0,
+            tape: None,
         };
         let address = listener.local_addr().unwrap();
         let control = Arc::new(Control { state: Mutex::new(state), changed: Condvar::new() });
@@ -101,6 +109,29 @@ impl Relay {
     /// Treats one direction of all connections, old and new, in this way.
     pub(crate) fn set_flow(&self, way: Way, flow: Flow) {
         self.control.change(|state| state.flows[way as usize] = flow);
+    }
+
+    /// Ends all connections; those that come wait until [`Self::lead_to`] names their target again.
+    pub(crate) fn cut(&self) {
+        self.control.change(|state| {
+            state.target = None;
+            for stream in state.streams.drain(..) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        });
+    }
+
+    /// Remembers from now on what is passed on.
+    pub(crate) fn record(&self) {
+        self.control.change(|state| state.tape = Some(BTreeMap::new()));
+    }
+
+    /// The lines that were passed on in one direction.
+    pub(crate) fn lines(&self, way: Way) -> Vec<String> {
+        let state = self.control.state.lock().unwrap();
+        let heard = state.tape.iter().flatten().filter(|((_, of), _)| *of == way as usize);
+        let lines = heard.flat_map(|(_, bytes)| bytes.split(|byte| *byte == b'\n'));
+        lines.map(|line| String::from_utf8_lossy(line).trim_end().to_owned()).collect()
     }
 }
 
@@ -141,6 +172,11 @@ impl Control {
         let state = self.changed.wait_while(state, unknown).unwrap();
         let (target, dial_from) = (state.target, state.dial_from.clone());
         drop(state);
+        let mut number = 0;
+        self.change(|state| {
+            number = state.connections;
+            state.connections += 1;
+        });
         let dial = || TcpStream::connect(target?).ok();
         let Some(target) = dial_from.map_or_else(dial, |space| space.enter(dial)) else { return };
         for stream in [&dialler, &target] {
@@ -151,12 +187,17 @@ impl Control {
         for (way, (from, to)) in [(Way::Out, (dialler, target)), (Way::Back, back)] {
             let (queue, sent) = sync_channel(IN_FLIGHT);
             let control = Arc::clone(&self);
-            std::thread::spawn(move || control.read_on(way, from, &queue));
+            std::thread::spawn(move || control.read_on((number, way), from, &queue));
             std::thread::spawn(move || write_on(&sent, to));
         }
     }
 
-    fn read_on(&self, way: Way, mut from: TcpStream, queue: &SyncSender<(Instant, Vec<u8>)>) {
+    fn read_on(
+        &self,
+        (number, way): (usize, Way),
+        mut from: TcpStream,
+        queue: &SyncSender<(Instant, Vec<u8>)>,
+    ) {
         loop {
             let mut chunk = vec![0; 65_536];
             let read = from.read(&mut chunk).unwrap_or(0);
@@ -164,7 +205,10 @@ impl Control {
             let state = self.state.lock().unwrap();
             let stalled =
                 |state: &mut State| state.flows[way as usize] == Flow::Stall && !state.ended;
-            let state = self.changed.wait_while(state, stalled).unwrap();
+            let mut state = self.changed.wait_while(state, stalled).unwrap();
+            if let Some(tape) = state.tape.as_mut().filter(|_| read > 0) {
+                tape.entry((number, way as usize)).or_default().extend_from_slice(&chunk);
+            }
             let (flow, delay, ended) = (state.flows[way as usize], state.delay, state.ended);
             drop(state);
             if ended || read == 0 {
