@@ -70,7 +70,7 @@ impl Engine {
         let mut digests = BTreeMap::<AccountId, Digest>::new();
         for (want, sum) in self.wanted.iter().filter(|(want, _)| self.crosses(route, want)) {
             let weight = announced_weight(&want, sum);
-            let digest = digests.entry(want.account).or_insert(Digest::new(seed));
+            let digest = digests.entry(want.account).or_insert_with(|| Digest::new(seed));
             digest.add(want.subject, want.queue, weight);
         }
         let Some((link, pool)) = self.links.writer(index) else { return };

@@ -181,6 +181,7 @@ fn a_server_that_starts_again_is_told_everything_and_what_it_wanted_is_gone() {
         introduce(&mut near, &mut new);
         assert_eq!(said(&relay, "RI="), [""; 0], "{layout}");
         assert_eq!(said(&relay, "RS+ $G kept."), ["RS+ $G kept.near"], "{layout}");
+        assert!(cluster.nodes[0].counted("interest_kept") > 0, "{layout}: what it wanted was kept");
         assert_eq!((restored(&cluster, 0), restored(&cluster, 1)), (0, 0), "{layout}");
         assert!(near.request("kept.far", "?").is_no_responders(), "{layout}");
         new.publish("kept.near", "x");
