@@ -275,7 +275,7 @@ fn alone(shards: u8) -> Cluster {
     Plan::new(&Layout(vec![Kind::Ours { shards }])).launch()
 }
 
-const GRACEFUL: &str = ",\"ringmesh\":{\"v\":1,\"caps\":[\"pick\",\"interest_grace\"]}";
+const GRACEFUL: &str = ",\"ringmesh\":{\"v\":1,\"caps\":[\"pick\",\"interest-grace\"]}";
 
 fn announced(lines: &[String], beginning: &str) -> usize {
     lines.iter().filter(|line| line.starts_with(beginning)).count()

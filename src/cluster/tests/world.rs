@@ -480,7 +480,8 @@ impl World {
         let Some(socket) = self.conns.get_mut(&from) else { return };
         let peer = socket.peer;
         if (self.is_foreign)(from.node) || (self.is_foreign)(peer.node) {
-            let ours = ",\"ringmesh\":{\"v\":1,\"caps\":[\"pick\",\"queues-only\",\"interest-grace\"]}";
+            let ours =
+                ",\"ringmesh\":{\"v\":1,\"caps\":[\"pick\",\"queues-only\",\"interest-grace\"]}";
             text = text.replace(ours, "");
         }
         socket.last_arrival = socket.last_arrival.max(self.now + latency);
