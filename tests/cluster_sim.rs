@@ -56,21 +56,27 @@ fn range(key: &str) -> Option<Range<u64>> {
     })
 }
 
-/// Plays the seed that the environment names, or those that it names, or the usual ones.
-fn play_seeds(name: &'static str, usual: Range<u64>, plan: fn(u64) -> Plan) {
+/// Plays the seed that the environment names, or those that it names, or the usual ones; says what
+/// they came to.
+fn play_seeds(name: &'static str, usual: Range<u64>, plan: fn(u64) -> Plan) -> Findings {
     let play = |seed| {
         let _blame = Blame(name, seed);
         play(&plan(seed))
     };
     if let Some(seeds) = range("SEED") {
-        seeds.for_each(|seed| eprintln!("{:?}", play(seed)));
-        return;
+        let mut sum = Findings::default();
+        seeds.for_each(|seed| {
+            let found = play(seed);
+            eprintln!("{found:?}");
+            sum.merge(&found);
+        });
+        return sum;
     }
     let Some(seeds) = range("CLUSTER_SIM_SEEDS") else {
         let mut sum = Findings::default();
         usual.for_each(|seed| sum.merge(&play(seed)));
         eprintln!("{name}: {sum:?}");
-        return;
+        return sum;
     };
     let (mut sum, mut failed) = (Findings::default(), Vec::new());
     for seed in seeds {
@@ -84,6 +90,7 @@ fn play_seeds(name: &'static str, usual: Range<u64>, plan: fn(u64) -> Plan) {
     }
     eprintln!("{name}: {sum:?}");
     assert!(failed.is_empty(), "{name}: {} passed, failed: {failed:?}", sum.runs);
+    sum
 }
 
 #[test]
@@ -95,7 +102,9 @@ fn while_nothing_fails_everything_comes_once_and_in_order_across_the_cluster() {
 #[test]
 fn whatever_broke_the_mesh_is_whole_again_and_interest_is_the_union_of_all() {
     let name = "whatever_broke_the_mesh_is_whole_again_and_interest_is_the_union_of_all";
-    play_seeds(name, 0..384, Plan::trouble);
+    let found = play_seeds(name, 0..384, Plan::trouble);
+    let many = found.runs >= 20;
+    assert!(found.restored > 0 || !many, "no server went on from interest that it had kept");
 }
 
 #[test]

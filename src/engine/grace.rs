@@ -35,20 +35,24 @@ impl Engine {
         let Some(registration) = keeping(route).filter(|_| !self.ending) else { return };
         let count = wanted.len();
         let lost = Lost::new(&registration.remote_id, &registration.lane, wanted, self.now);
-        self.counters.interest_kept += count as u64;
-        let (peer, rid) = (route.peer, route.rid);
-        tracing::debug!("{peer} - rid:{rid} - Interest in {count} subjects is kept for a while");
         let lost = Arc::new(lost);
         self.mail.post_all(self.mail.others(), || Letter::Lost(Arc::clone(&lost)));
-        self.note_lost(lost);
+        if self.note_lost(lost) {
+            self.counters.interest_kept += count as u64;
+            let (peer, rid) = (route.peer, route.rid);
+            tracing::debug!(
+                "{peer} - rid:{rid} - Interest in {count} subjects is kept for a while"
+            );
+        }
     }
 
-    /// A connection was lost, here or on another shard.
-    pub(super) fn note_lost(&mut self, lost: Arc<Lost>) {
-        if lost.until > self.now {
-            self.timers.schedule(lost.until, (NOBODY, Timer::Grace));
-            self.kept.insert(lost, self.now);
+    /// A connection was lost, here or on another shard. Says whether what the server wanted is kept.
+    pub(super) fn note_lost(&mut self, lost: Arc<Lost>) -> bool {
+        if lost.until <= self.now {
+            return false;
         }
+        self.timers.schedule(lost.until, (NOBODY, Timer::Grace));
+        self.kept.insert(lost, self.now)
     }
 
     /// What was kept has had its time.

@@ -34,7 +34,9 @@ impl Engine {
             match letter {
                 Letter::Adopt { socket, peer, door } => self.take_in_here(socket, peer, door),
                 Letter::Interest(side, interest) => self.on_interest(from, side, &interest),
-                Letter::Lost(lost) => self.note_lost(lost),
+                Letter::Lost(lost) => {
+                    self.note_lost(lost);
+                }
                 Letter::Parcel(parcel) => {
                     self.on_parcel(from, &parcel);
                     parcels += 1;

@@ -90,18 +90,20 @@ impl Lost {
 }
 
 impl Kept {
-    /// A connection was lost, here or on another shard.
-    pub fn insert(&mut self, lost: Arc<Lost>, now: Time) {
+    /// A connection was lost, here or on another shard. Says whether there is room for what the server
+    /// wanted.
+    pub fn insert(&mut self, lost: Arc<Lost>, now: Time) -> bool {
         self.expire(now);
         let key = (lost.remote_id.clone(), lost.lane.clone());
         self.remove(&key);
         if self.lost.len() >= CONNECTIONS_MAX {
-            return;
+            return false;
         }
         let (until, fits) = (lost.until, self.bytes + lost.bytes <= BYTES_MAX);
         let lost = fits.then_some(lost);
         self.bytes += lost.as_ref().map_or(0, |lost| lost.bytes);
         self.lost.insert(key, Entry { until, lost, taken: BTreeSet::new() });
+        fits
     }
 
     /// Whether such a connection was lost a short while ago; then its other end may know what was
@@ -246,8 +248,8 @@ mod tests {
             let wanted = vec![subscription(&"x".repeat(BYTES_MAX / 2), None, 1)];
             Arc::new(Lost::new(id, &LANE, wanted, now))
         };
-        kept.insert(large("A"), now);
-        kept.insert(large("B"), now);
+        assert!(kept.insert(large("A"), now));
+        assert!(!kept.insert(large("B"), now));
         assert!(kept.bytes <= BYTES_MAX);
         assert!(kept.was_lost("B", &LANE, now), "that it was there is known");
         assert!(kept.take("B", &LANE, ACCOUNT, now).is_none(), "but not what it wanted");

@@ -7,7 +7,7 @@
 //! not, the answer is `RI- [account]`, and all of that account's interest is announced as usual.
 //!
 //! The digest depends on neither order nor tables: it adds up a keyed hash of each entry. The key is
-//! drawn for each line, so that nobody who may subscribe can prepare entries whose hashes cancel
+//! drawn anew each time, so that nobody who may subscribe can prepare entries whose hashes cancel
 //! each other out. As it is spoken between versions, the hash is one that never changes.
 
 use std::hash::Hasher as _;
