@@ -1,10 +1,10 @@
 //! What goes into a mesh and what comes out.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use crate::auth::HashJob;
 use crate::close::CloseReason;
+use crate::engine::RouteEvent;
 use crate::ids::ConnId;
 use crate::proto::route_info::SubjectRules;
 use crate::transport::Mode;
@@ -13,51 +13,12 @@ use super::options::MeshOptions;
 
 /// Something that happened.
 ///
-/// A connection begins with [`Accepted`](Self::Accepted) or [`Dialed`](Self::Dialed), TLS being
-/// done, and what comes for one that the mesh has closed is ignored.
+/// A connection begins with [`Accepted`](RouteEvent::Accepted) or [`Dialed`](RouteEvent::Dialed), TLS
+/// being done, and what comes for one that the mesh has closed is ignored.
 #[derive(Debug)]
 pub enum Event {
-    /// A peer dialled this server.
-    Accepted {
-        /// The connection.
-        conn: ConnId,
-        /// Its number in logs.
-        rid: u64,
-        /// Who is there.
-        peer: SocketAddr,
-    },
-    /// A [`Dial`](Action::Dial) reached somebody.
-    Dialed {
-        /// Which dial.
-        dial: u64,
-        /// The connection.
-        conn: ConnId,
-        /// Its number in logs.
-        rid: u64,
-        /// Who is there.
-        peer: SocketAddr,
-    },
-    /// A [`Dial`](Action::Dial) reached nobody, or TLS failed.
-    DialFailed {
-        /// Which dial.
-        dial: u64,
-        /// Why, for the log.
-        error: String,
-    },
-    /// A CONNECT came, and its connection waits.
-    Connect {
-        /// The connection.
-        conn: ConnId,
-        /// What stands behind the verb.
-        json: Vec<u8>,
-    },
-    /// An INFO came. Before it is registered, its connection waits.
-    Info {
-        /// The connection.
-        conn: ConnId,
-        /// What stands behind the verb.
-        json: Vec<u8>,
-    },
+    /// A shard saw something on a route.
+    Route(RouteEvent),
     /// The answer to [`CheckPassword`](Action::CheckPassword).
     Verdict {
         /// The connection.
@@ -72,27 +33,6 @@ pub enum Event {
         /// The addresses, or why there are none.
         addresses: Result<Vec<SocketAddr>, String>,
     },
-    /// A PONG came.
-    Pong {
-        /// The connection.
-        conn: ConnId,
-        /// How long after its PING.
-        rtt: Duration,
-    },
-    /// An `-ERR` came.
-    Refused {
-        /// The connection.
-        conn: ConnId,
-        /// What it said.
-        text: String,
-    },
-    /// The connection is no more.
-    Closed {
-        /// The connection.
-        conn: ConnId,
-        /// Why.
-        reason: CloseReason,
-    },
     /// Clients find this server elsewhere now.
     ClientUrls(Vec<String>),
     /// This server is about to stop; peers are to keep new clients away.
@@ -104,6 +44,12 @@ pub enum Event {
     },
     /// The configuration was read again.
     Options(Box<MeshOptions>),
+}
+
+impl From<RouteEvent> for Event {
+    fn from(seen: RouteEvent) -> Self {
+        Self::Route(seen)
+    }
 }
 
 /// Something to be done, in this order.
@@ -158,7 +104,7 @@ pub enum Action {
         /// What it is.
         registration: Box<Registration>,
     },
-    /// Send a PING, whose PONG is to come back as an [event](Event::Pong).
+    /// Send a PING, whose PONG is to come back as an [event](RouteEvent::Pong).
     Ping {
         /// The connection.
         conn: ConnId,

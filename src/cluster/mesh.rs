@@ -7,6 +7,7 @@ use ring::Time;
 
 use crate::auth::{AuthConfig, AuthMethod, Authenticator, User};
 use crate::close::CloseReason;
+use crate::engine::RouteEvent;
 use crate::ids::ConnId;
 use crate::proto::info::LANGUAGE;
 use crate::proto::route_info::{Ringmesh, RouteInfo};
@@ -90,20 +91,9 @@ impl Mesh {
     pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
         let turn = &mut Turn { now, out };
         match event {
-            Event::Accepted { conn, rid, peer } => {
-                self.handle_accepted(conn, Conn::new(rid, peer, Role::Acceptor), turn);
-            }
-            Event::Dialed { dial, conn, rid, peer } => {
-                self.handle_dialed(dial, conn, (rid, peer), turn);
-            }
-            Event::DialFailed { dial, error } => self.handle_dial_failed(dial, &error, turn),
-            Event::Connect { conn, json } => self.handle_connect(conn, &json, turn),
-            Event::Info { conn, json } => self.handle_info(conn, &json, turn),
+            Event::Route(seen) => self.handle_route(seen, turn),
             Event::Verdict { conn, accepted } => self.handle_verdict(conn, accepted, turn),
             Event::Resolved { lookup, addresses } => self.handle_resolved(lookup, addresses, turn),
-            Event::Pong { conn, rtt } => self.handle_pong(conn, rtt, turn),
-            Event::Refused { conn, text } => self.handle_refused(conn, &text, turn),
-            Event::Closed { conn, reason } => self.handle_closed(conn, reason, turn),
             Event::ClientUrls(urls) => {
                 self.options.client_urls.clone_from(&urls);
                 if self.urls.set_own(urls) {
@@ -113,6 +103,23 @@ impl Mesh {
             Event::LameDuck => self.handle_lame_duck(turn),
             Event::Leaving { id } => self.peer_is_lame(&id, turn),
             Event::Options(options) => self.handle_options(*options, turn),
+        }
+    }
+
+    fn handle_route(&mut self, seen: RouteEvent, turn: &mut Turn<'_>) {
+        match seen {
+            RouteEvent::Accepted { conn, rid, peer } => {
+                self.handle_accepted(conn, Conn::new(rid, peer, Role::Acceptor), turn);
+            }
+            RouteEvent::Dialed { dial, conn, rid, peer } => {
+                self.handle_dialed(dial, conn, (rid, peer), turn);
+            }
+            RouteEvent::DialFailed { dial, error } => self.handle_dial_failed(dial, &error, turn),
+            RouteEvent::Connect { conn, json } => self.handle_connect(conn, &json, turn),
+            RouteEvent::Info { conn, json } => self.handle_info(conn, &json, turn),
+            RouteEvent::Pong { conn, rtt } => self.handle_pong(conn, rtt, turn),
+            RouteEvent::Refused { conn, text } => self.handle_refused(conn, &text, turn),
+            RouteEvent::Closed { conn, reason } => self.handle_closed(conn, reason, turn),
         }
     }
 

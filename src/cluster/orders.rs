@@ -52,7 +52,7 @@ impl Mesh {
     pub fn ask(&mut self, now: Time, event: Option<Event>) -> Vec<Action> {
         let mut actions = Vec::new();
         let told = match &event {
-            Some(Event::Info { conn, .. }) => Some(*conn),
+            Some(Event::Route(RouteEvent::Info { conn, .. })) => Some(*conn),
             Some(_) | None => None,
         };
         match event {
@@ -127,22 +127,6 @@ impl Action {
             | Self::ClusterName(_)
             | Self::RemoteJoined { .. }
             | Self::RemoteLeft { .. } => false,
-        }
-    }
-}
-
-/// What a shard saw, as the mesh knows it.
-impl From<RouteEvent> for Event {
-    fn from(seen: RouteEvent) -> Self {
-        match seen {
-            RouteEvent::Accepted { conn, rid, peer } => Self::Accepted { conn, rid, peer },
-            RouteEvent::Dialed { dial, conn, rid, peer } => Self::Dialed { dial, conn, rid, peer },
-            RouteEvent::DialFailed { dial, error } => Self::DialFailed { dial, error },
-            RouteEvent::Connect { conn, json } => Self::Connect { conn, json },
-            RouteEvent::Info { conn, json } => Self::Info { conn, json },
-            RouteEvent::Pong { conn, rtt } => Self::Pong { conn, rtt },
-            RouteEvent::Refused { conn, text } => Self::Refused { conn, text },
-            RouteEvent::Closed { conn, reason } => Self::Closed { conn, reason },
         }
     }
 }

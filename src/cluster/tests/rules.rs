@@ -8,6 +8,7 @@ use ring::{Time, Token};
 
 use crate::close::CloseReason as R;
 use crate::cluster::{Action, Event, Lane, Mesh, MeshOptions, Registration, RouteAuth, RouteUrl};
+use crate::engine::RouteEvent;
 use crate::ids::ConnId;
 use crate::proto::route::pool_index;
 use crate::proto::route_info::{Ringmesh, RouteConnect, RouteInfo, SubjectRules};
@@ -135,9 +136,9 @@ impl Talk {
         Self { mesh: Mesh::new(options, 1, NOW), now: NOW, conns: 0 }
     }
 
-    fn tell(&mut self, event: Event) -> Vec<Action> {
+    fn tell(&mut self, event: impl Into<Event>) -> Vec<Action> {
         let mut out = Vec::new();
-        self.mesh.handle(self.now, event, &mut out);
+        self.mesh.handle(self.now, event.into(), &mut out);
         out
     }
 
@@ -154,16 +155,16 @@ impl Talk {
     fn accept(&mut self, last: u8) -> (ConnId, Vec<Action>) {
         self.conns += 1;
         let conn = ConnId { shard: 0, token: Token::new(self.conns, 0) };
-        let out = self.tell(Event::Accepted { conn, rid: 1, peer: peer(last) });
+        let out = self.tell(RouteEvent::Accepted { conn, rid: 1, peer: peer(last) });
         (conn, out)
     }
 
     fn connect(&mut self, conn: ConnId, connect: &RouteConnect) -> Vec<Action> {
-        self.tell(Event::Connect { conn, json: json(|out| connect.encode_line(out)) })
+        self.tell(RouteEvent::Connect { conn, json: json(|out| connect.encode_line(out)) })
     }
 
     fn info(&mut self, conn: ConnId, info: &RouteInfo) -> Vec<Action> {
-        self.tell(Event::Info { conn, json: json(|out| info.encode_info_line(out)) })
+        self.tell(RouteEvent::Info { conn, json: json(|out| info.encode_info_line(out)) })
     }
 
     /// A connection that the peer dialled, up to its CONNECT.
@@ -188,7 +189,7 @@ impl Talk {
             if let Action::Dial { dial, address, .. } = action {
                 self.conns += 1;
                 let conn = ConnId { shard: 0, token: Token::new(self.conns, 0) };
-                let event = Event::Dialed { dial: *dial, conn, rid: 1, peer: *address };
+                let event = RouteEvent::Dialed { dial: *dial, conn, rid: 1, peer: *address };
                 reached.push((conn, self.tell(event)));
             }
         }
@@ -273,7 +274,7 @@ fn a_connect_that_does_not_fit_is_refused_in_the_peers_words() {
     );
     let mut talk = Talk::new(options());
     let (conn, _) = talk.accept(1);
-    let out = talk.tell(Event::Connect { conn, json: b"{".to_vec() });
+    let out = talk.tell(RouteEvent::Connect { conn, json: b"{".to_vec() });
     assert_eq!(words(&out), ["close Protocol Violation"]);
     let (conn, _) = talk.accept(1);
     assert_eq!(words(&talk.info(conn, &info("NX"))), [violation], "CONNECT comes first");
@@ -357,7 +358,7 @@ fn who_dials_takes_the_lowest_free_index_and_asks_for_the_next() {
     for (index, more) in [(1, true), (2, false)] {
         let last = ConnId { shard: 0, token: Token::new(talk.conns, 0) };
         let probe = if index == 1 { conn } else { last };
-        let out = talk.tell(Event::Pong { conn: probe, rtt: Duration::from_millis(1) });
+        let out = talk.tell(RouteEvent::Pong { conn: probe, rtt: Duration::from_millis(1) });
         assert_eq!(words(&out), ["dial 10.0.0.1:6222"]);
         let next = talk.dialed(&out)[0].0;
         let mut expected =
@@ -451,7 +452,7 @@ fn a_pool_that_is_full_takes_no_more_and_is_not_dialled_again() {
     assert_eq!(out, ["close Duplicate Route", "close Duplicate Route"]);
     assert!(talk.wait(Duration::from_secs(30)).is_empty());
     // What stays is dialled again in place of what went.
-    let out = talk.tell(Event::Closed { conn, reason: R::ClientClosed });
+    let out = talk.tell(RouteEvent::Closed { conn, reason: R::ClientClosed });
     assert!(out.is_empty());
     assert!(talk.wait(Duration::from_millis(999)).is_empty());
     assert_eq!(words(&talk.wait(Duration::from_millis(200))), ["dial 10.0.0.1:6222"]);
@@ -488,7 +489,7 @@ fn a_configured_route_is_dialled_for_ever() {
                 let Action::Dial { dial, .. } = action else { panic!("{action:?}") };
                 dials += 1;
                 let error = "refused".to_owned();
-                assert!(talk.tell(Event::DialFailed { dial, error }).is_empty());
+                assert!(talk.tell(RouteEvent::DialFailed { dial, error }).is_empty());
             }
             out = talk.wait(Duration::from_millis(50));
         }
@@ -506,7 +507,7 @@ fn a_peer_that_takes_no_connection_for_an_account_is_not_asked_again() {
         talk.info(*conn, &info("NX"));
     }
     let text = "No route for account \"$SYS\"".to_owned();
-    let out = words(&talk.tell(Event::Refused { conn: dialed[1].0, text }));
+    let out = words(&talk.tell(RouteEvent::Refused { conn: dialed[1].0, text }));
     assert_eq!(out, ["close Parse Error"]);
     assert!(talk.wait(Duration::from_secs(30)).is_empty());
 }
@@ -668,7 +669,7 @@ fn clients_are_told_the_urls_of_all_servers() {
         let conn = talk.connected(1);
         let out = words(&talk.info(conn, &RouteInfo { connect_urls: urls, ..info("NX") }));
         assert_eq!(out[2..], expected);
-        let out = words(&talk.tell(Event::Closed { conn, reason: R::ClientClosed }));
+        let out = words(&talk.tell(RouteEvent::Closed { conn, reason: R::ClientClosed }));
         assert_eq!(out.last().unwrap(), "left NX");
         assert_eq!(out.len(), 1 + expected.len());
     }
@@ -716,9 +717,9 @@ proptest! {
                 0 | 1 => talk.accept(1).1,
                 2 => talk.connect(conn, &connect()),
                 3 | 4 => talk.info(conn, &theirs),
-                5 => talk.tell(Event::Info { conn, json: number.to_le_bytes().to_vec() }),
-                6 => talk.tell(Event::Closed { conn, reason: R::ClientClosed }),
-                7 => talk.tell(Event::Pong { conn, rtt: Duration::from_nanos(number.into()) }),
+                5 => talk.tell(RouteEvent::Info { conn, json: number.to_le_bytes().to_vec() }),
+                6 => talk.tell(RouteEvent::Closed { conn, reason: R::ClientClosed }),
+                7 => talk.tell(RouteEvent::Pong { conn, rtt: Duration::from_nanos(number.into()) }),
                 8 => talk.dialed(&std::mem::take(&mut pending)).into_iter().flat_map(|d| d.1).collect(),
                 _ => talk.wait(Duration::from_millis(number.into())),
             };

@@ -11,6 +11,7 @@ use ring::{Time, Token};
 
 use crate::close::CloseReason;
 use crate::cluster::{Action, Event, Lane, Mesh, MeshOptions, Registration};
+use crate::engine::RouteEvent;
 use crate::ids::ConnId;
 
 /// Where a server is and what it is told.
@@ -250,7 +251,7 @@ impl World {
             Happening::Eof { at } => {
                 if self.conns.remove(&at).is_some() && self.nodes[at.node].life == at.life {
                     let reason = CloseReason::ClientClosed;
-                    self.tell(at.node, Event::Closed { conn: at.conn, reason });
+                    self.tell(at.node, RouteEvent::Closed { conn: at.conn, reason });
                 }
             }
             Happening::DialArrives { from, life, dial, to } => self.connect(from, life, dial, to),
@@ -281,7 +282,7 @@ impl World {
         let alive = self.conns.iter().filter(|(_, socket)| is_alive(socket));
         let alive: Vec<_> = alive.map(|(end, _)| *end).collect();
         for End { node, conn, .. } in alive {
-            self.tell(node, Event::Pong { conn, rtt: self.latency_max });
+            self.tell(node, RouteEvent::Pong { conn, rtt: self.latency_max });
         }
         self.later(PING_INTERVAL, Happening::PingAll);
     }
@@ -304,7 +305,7 @@ impl World {
         let delay = self.latency();
         self.later(delay, Happening::DialEnds { from, life, dial, reached: Some(there) });
         let (conn, rid) = (here.conn, self.made);
-        self.tell(node, Event::Accepted { conn, rid, peer: ephemeral(from) });
+        self.tell(node, RouteEvent::Accepted { conn, rid, peer: ephemeral(from) });
     }
 
     fn dial_ends(&mut self, from: usize, life: u32, dial: u64, reached: Option<End>) {
@@ -313,17 +314,17 @@ impl World {
         }
         let Some(end) = reached else {
             let error = "connection refused".to_owned();
-            return self.tell(from, Event::DialFailed { dial, error });
+            return self.tell(from, RouteEvent::DialFailed { dial, error });
         };
         match self.conns.get_mut(&end) {
             Some(socket) => {
                 socket.waits = false;
                 let peer = address(socket.peer.node);
                 let (conn, rid) = (end.conn, self.made);
-                self.tell(from, Event::Dialed { dial, conn, rid, peer });
+                self.tell(from, RouteEvent::Dialed { dial, conn, rid, peer });
                 self.parse(end);
             }
-            None => self.tell(from, Event::DialFailed { dial, error: "reset".to_owned() }),
+            None => self.tell(from, RouteEvent::DialFailed { dial, error: "reset".to_owned() }),
         }
     }
 
@@ -354,15 +355,15 @@ impl World {
                 }
                 ("PONG", _) => {
                     let sent = socket.pinged.pop_front().unwrap();
-                    Event::Pong { conn, rtt: self.now.since(sent) }
+                    RouteEvent::Pong { conn, rtt: self.now.since(sent) }
                 }
                 ("CONNECT", json) => {
                     socket.waits = !is_registered;
-                    Event::Connect { conn, json: json.trim().into() }
+                    RouteEvent::Connect { conn, json: json.trim().into() }
                 }
                 ("INFO", json) => {
                     socket.waits = !is_registered;
-                    Event::Info { conn, json: json.trim().into() }
+                    RouteEvent::Info { conn, json: json.trim().into() }
                 }
                 other => panic!("{other:?}"),
             };
@@ -370,10 +371,10 @@ impl World {
         }
     }
 
-    pub(super) fn tell(&mut self, node: usize, event: Event) {
+    pub(super) fn tell(&mut self, node: usize, event: impl Into<Event>) {
         let mut out = Vec::new();
         if let Some(mesh) = &mut self.nodes[node].mesh {
-            mesh.handle(self.now, event, &mut out);
+            mesh.handle(self.now, event.into(), &mut out);
         }
         self.act(node, out);
     }
