@@ -123,11 +123,11 @@ impl Target {
         }
     }
 
-    /// Another server may have taken the address, and that one is new.
+    /// Another server may have taken the address, and that one is new. Who has come since the earlier
+    /// one was lost does not remember the address, and still has to be told.
     pub(super) fn set_remote(&mut self, id: &str) {
         if self.remote.as_deref() != Some(id) {
             self.remote = Some(id.to_owned());
-            self.lost_at = None;
             self.joined = None;
         }
     }

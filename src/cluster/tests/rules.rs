@@ -536,6 +536,22 @@ fn a_newcomer_is_told_to_the_others_by_the_rules_of_gossip() {
 }
 
 #[test]
+fn who_came_since_a_server_was_lost_is_told_of_another_that_answers_in_its_place() {
+    let mut talk = Talk::new(MeshOptions { pool_size: None, ..options() });
+    let lost = talk.joined(1, &info("NX"));
+    talk.joined(2, &info("NY"));
+    talk.wait(Duration::from_secs(1));
+    talk.tell(Event::Closed { conn: lost, reason: R::ClientClosed });
+    talk.joined(3, &RouteInfo { gossip_mode: 1, ..info("NZ") });
+    let out = talk.wait(Duration::from_secs(5));
+    assert_eq!(words(&out), ["dial 10.0.0.1:6222"]);
+    let (conn, _) = talk.dialed(&out)[0];
+    let out = words(&talk.info(conn, &info("NX2")));
+    let told = out.iter().filter(|word| word.starts_with("INFO NX2")).collect::<Vec<_>>();
+    assert_eq!(told, ["INFO NX2 gossip=1"], "NY remembers the address, NZ cannot: {out:?}");
+}
+
+#[test]
 fn gossip_leads_to_dials_unless_the_server_is_known() {
     let mut talk = Talk::new(MeshOptions { routes: vec![route("10.0.0.7", 6222)], ..options() });
     let conn = talk.joined(1, &info("NX"));
