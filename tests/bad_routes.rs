@@ -357,8 +357,7 @@ fn check_answer(heard: &[u8], tally: &Tally) {
     }
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let mut registered = false;
-    let mut lines = text[..whole].split_inclusive(|byte| *byte == b'\n');
-    while let Some(line) = lines.next() {
+    for line in text[..whole].split_inclusive(|byte| *byte == b'\n') {
         let line = String::from_utf8_lossy(line);
         assert!(VERBS.iter().any(|verb| line.starts_with(verb)), "the server says {line:?}");
         registered |= line.starts_with("RS+ ");

@@ -541,7 +541,7 @@ fn who_came_since_a_server_was_lost_is_told_of_another_that_answers_in_its_place
     let lost = talk.joined(1, &info("NX"));
     talk.joined(2, &info("NY"));
     talk.wait(Duration::from_secs(1));
-    talk.tell(Event::Closed { conn: lost, reason: R::ClientClosed });
+    talk.tell(RouteEvent::Closed { conn: lost, reason: R::ClientClosed });
     talk.joined(3, &RouteInfo { gossip_mode: 1, ..info("NZ") });
     let out = talk.wait(Duration::from_secs(5));
     assert_eq!(words(&out), ["dial 10.0.0.1:6222"]);
