@@ -20,19 +20,33 @@ const BATCH_BYTES_MIN: u64 = 16 << 10;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// See the module's documentation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outflow {
     since: Time,
     bytes: u64,
     refused: bool,
     /// Bytes a second, while the socket takes less than there is.
     rate: Option<u64>,
+    /// Nothing waits.
+    idle: bool,
     looked_at: Time,
+}
+
+impl Default for Outflow {
+    fn default() -> Self {
+        let (since, looked_at) = (Time::ZERO, Time::ZERO);
+        Self { since, bytes: 0, refused: false, rate: None, idle: true, looked_at }
+    }
 }
 
 impl Outflow {
     /// Bytes have left: all that were offered, or not; more wait, or not.
     pub fn note(&mut self, now: Time, bytes: usize, whole: bool, more: bool) {
+        // How long the first bytes after a pause took is not known.
+        if std::mem::replace(&mut self.idle, !more) {
+            (self.since, self.bytes, self.refused) = (now, 0, !whole);
+            return;
+        }
         self.bytes += bytes as u64;
         self.refused |= !whole;
         let took = now - self.since;
@@ -111,6 +125,20 @@ mod tests {
         let mut outflow = Outflow::default();
         run(&mut outflow, 0, 50, 25_000, true, true);
         assert_eq!(outflow.batch_bytes(USUAL), None);
+    }
+
+    #[test]
+    fn the_time_in_which_nothing_waited_says_nothing_of_the_wire() {
+        let mut outflow = Outflow::default();
+        run(&mut outflow, 0, 50, 25_000, false, true);
+        let before = outflow.batch_bytes(USUAL);
+        outflow.note(at(50_000), 1000, true, false);
+        for pause in 1..100 {
+            // A piece, and then the rest.
+            outflow.note(at(50_000 + pause * 1_000_000), 2, false, true);
+            outflow.note(at(50_001 + pause * 1_000_000), 4, true, false);
+        }
+        assert_eq!(outflow.batch_bytes(USUAL), before);
     }
 
     #[test]
