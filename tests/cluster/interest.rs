@@ -141,7 +141,12 @@ fn a_node_that_joins_learns_every_one_of_many_subscriptions() {
         cluster.restart(1);
         cluster.await_whole();
         let mut publisher = cluster.client(1);
-        // Interest comes in order, so after this one all that was there before is known.
+        // The real server announces what was there before and what comes then side by side.
+        let all_known = poll(|| {
+            let subsz = cluster.nodes[1].monitor("/subsz")?;
+            (subsz["num_subscriptions"].as_u64()? >= SUBJECTS as u64).then_some(())
+        });
+        assert!(all_known.is_some(), "{layout}: subscriptions are missing");
         introduce(&mut publisher, &mut subscriber);
         std::thread::scope(|scope| {
             let publications = lines(|n| format!("PUB orders.{n}.created 0\r\n\r\n"));
