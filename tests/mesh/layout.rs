@@ -17,7 +17,7 @@ const MIXES: &str = "peer,ours,mixed";
 const ALL: [&str; 3] = ["peer", "ours", "mixed"];
 
 /// So many clusters run at once in a test binary; more would only wait for the processors.
-const CLUSTERS_AT_ONCE: usize = 6;
+const CLUSTERS_AT_ONCE: usize = 4;
 
 /// Which program each node runs, the first being the one that the others know.
 #[derive(Clone, PartialEq, Eq)]
