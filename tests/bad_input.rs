@@ -7,43 +7,27 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stderr, reason = "a long run tells how far it is")]
 
+mod blame;
 mod damage;
+mod pour;
 mod support;
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use damage::damage;
+use pour::{play_all, pour};
 use serde_json::Value;
 use support::{Broker, Kind, LIMIT, poll};
 
 /// Streams that are played when nobody asks for more, in all.
 const STREAMS_USUAL: u64 = 6_000;
-/// Connections at once.
-const AT_ONCE: u64 = 8;
 /// The longest stream that is made of parts; noise is shorter.
 const STREAM_BYTES_MAX: usize = 24 << 10;
-/// What memory may grow by between two readings that should be equal: pools, and the allocator's whims.
-const MEMORY_SLACK: u64 = 12 << 20;
-
 #[test]
 fn whatever_clients_send_the_broker_serves_on_and_keeps_nothing_of_them() {
-    let streams = number("STREAMS").unwrap_or(STREAMS_USUAL);
-    let first = number("FIRST").unwrap_or(0);
-    if let Some(shards) = number("SHARDS") {
-        return play(u8::try_from(shards).unwrap(), first, streams);
-    }
-    for (round, shards) in [1, 2, 4].into_iter().enumerate() {
-        let part = streams.div_ceil(3);
-        let from = first + round as u64 * part;
-        play(shards, from, part.min((first + streams).saturating_sub(from)));
-    }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap())
+    play_all(STREAMS_USUAL, &[1, 2, 4], play);
 }
 
 /// Plays some streams against one broker.
@@ -57,50 +41,13 @@ fn play(shards: u8, from: u64, count: u64) {
     let args = ["-m", "-1", "-c", config.to_str().unwrap()];
     let broker = Broker::start(Kind::Ours { shards }, &args);
     let monitor = Monitor::of(&broker);
-    serves(&broker);
-    // What every server grows to is there after the first tenth.
-    let warm = (count / 10).max(200).min(count);
-    pour(&broker, from, warm);
-    let before = monitor.at_rest();
-    pour(&broker, from + warm, count - warm);
-    serves(&broker);
-    let after = monitor.at_rest();
-    eprintln!("{shards} shards, {count} streams: {} MiB before, {} after", mib(before), mib(after));
-    assert!(after <= before + MEMORY_SLACK, "{shards} shards: {before} bytes, then {after}");
-}
-
-fn mib(bytes: u64) -> u64 {
-    bytes >> 20
-}
-
-/// Plays streams, several at once.
-fn pour(broker: &Broker, from: u64, count: u64) {
-    let next = AtomicU64::new(from);
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= from + count {
-                        return;
-                    }
-                    let _blame = Blame(number);
-                    pour_one(broker.port, number);
-                }
-            });
-        }
-    });
-}
-
-/// Says which stream it was when its thread fails.
-struct Blame(u64);
-
-impl Drop for Blame {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("failed at FIRST={}", self.0);
-        }
-    }
+    pour(
+        shards,
+        (from, count),
+        |number| pour_one(broker.port, number),
+        || serves(&broker),
+        || monitor.at_rest(),
+    );
 }
 
 /// Sends one stream and ends its connection in one of three ways.

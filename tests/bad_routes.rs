@@ -9,8 +9,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stderr, reason = "a long run tells how far it is")]
 
+mod blame;
 mod damage;
 mod mesh;
+mod pour;
 mod support;
 
 use std::fmt::Write as _;
@@ -18,63 +20,42 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use damage::damage;
 use mesh::ports::Port;
+use pour::{play_all, pour};
 use ringmesh::transport::{Level, Progress, Scratch, Transport};
 use serde_json::Value;
 use support::{Kind, LIMIT, poll};
 
 /// Streams that are played when nobody asks for more, in all.
 const STREAMS_USUAL: u64 = 4_000;
-/// Connections at once.
-const AT_ONCE: u64 = 8;
 /// So many servers there seem to be: those that were here before are known by name.
 const PEERS: u64 = 60;
 /// The longest stream.
 const STREAM_BYTES_MAX: usize = 128 << 10;
-/// What memory may grow by between two readings that should be equal: pools, and the allocator's whims.
-const MEMORY_SLACK: u64 = 12 << 20;
-
 #[test]
 fn whatever_comes_in_by_routes_the_server_answers_as_documented_and_keeps_nothing() {
-    let streams = number("STREAMS").unwrap_or(STREAMS_USUAL);
-    let first = number("FIRST").unwrap_or(0);
-    if let Some(shards) = number("SHARDS") {
-        return play(u8::try_from(shards).unwrap(), first, streams);
-    }
-    for (round, shards) in [1, 2].into_iter().enumerate() {
-        let part = streams.div_ceil(2);
-        let from = first + round as u64 * part;
-        play(shards, from, part.min((first + streams).saturating_sub(from)));
-    }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap())
+    play_all(STREAMS_USUAL, &[1, 2], play);
 }
 
 /// Plays some streams against one server.
 fn play(shards: u8, from: u64, count: u64) {
     let server = Server::start(shards);
     let tally = Tally::default();
-    server.serves();
     // Members hear of it, and so show that they are members.
     let mut client = Talk::dial(&server.client, "CONNECT {\"verbose\":false}\r\n");
     client.say("SUB wanted 1\r\nPING\r\n");
     client.hears("PONG\r\n");
-    // What every server grows to is there after the first tenth.
-    let warm = (count / 10).max(200).min(count);
-    pour(&server, from, warm, &tally);
-    let before = server.at_rest();
-    pour(&server, from + warm, count - warm, &tally);
-    server.serves();
-    let after = server.at_rest();
-    let (mib, tally) = (|bytes: u64| bytes >> 20, tally.0.into_inner().unwrap());
-    eprintln!("{shards} shards, {count} streams: {} MiB before, {} after", mib(before), mib(after));
+    pour(
+        shards,
+        (from, count),
+        |number| pour_one(&server, number, &tally),
+        || server.serves(),
+        || server.at_rest(),
+    );
+    let tally = tally.0.into_inner().unwrap();
     eprintln!("{tally:#?}");
-    assert!(after <= before + MEMORY_SLACK, "{shards} shards: {before} bytes, then {after}");
     // A run that reaches nothing tests nothing.
     for reached in ["members", "members that compress", "Unknown Protocol Operation"] {
         assert!(
@@ -91,37 +72,6 @@ struct Tally(Mutex<std::collections::BTreeMap<String, u64>>);
 impl Tally {
     fn count(&self, what: &str) {
         *self.0.lock().unwrap().entry(what.to_owned()).or_default() += 1;
-    }
-}
-
-/// Plays streams, several at once.
-fn pour(server: &Server, from: u64, count: u64, tally: &Tally) {
-    let next = AtomicU64::new(from);
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                loop {
-                    // Relaxed is enough: only the number's uniqueness counts.
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= from + count {
-                        return;
-                    }
-                    let _blame = Blame(number);
-                    pour_one(server, number, tally);
-                }
-            });
-        }
-    });
-}
-
-/// Says which stream it was when its thread fails.
-struct Blame(u64);
-
-impl Drop for Blame {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("failed at FIRST={}", self.0);
-        }
     }
 }
 

@@ -9,6 +9,7 @@
 #![allow(clippy::print_stderr, reason = "a failure names its seed")]
 #![allow(unreachable_pub, reason = "a test binary has no public interface")]
 
+mod blame;
 #[path = "cluster_sim/client.rs"]
 mod client;
 #[path = "cluster_sim/cluster.rs"]
@@ -29,21 +30,17 @@ mod wire;
 use std::ops::Range;
 use std::panic::catch_unwind;
 
+use blame::Blame;
 use plan::{Findings, Plan};
 use scenes::play;
 
-/// Says which seed it was when its test fails.
-struct Blame(&'static str, u64);
-
-impl Drop for Blame {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let key = "CLUSTER_SIM_NODES";
-            let nodes = std::env::var(key).map(|nodes| format!("{key}={nodes} "));
-            let nodes = nodes.unwrap_or_default();
-            eprintln!("{nodes}SEED={} cargo test --test cluster_sim {}", self.1, self.0);
-        }
-    }
+/// Says how to play a seed again when its test fails.
+fn blame(name: &'static str, seed: u64) -> Blame<impl Fn() -> String> {
+    Blame(move || {
+        let key = "CLUSTER_SIM_NODES";
+        let nodes = std::env::var(key).map(|nodes| format!("{key}={nodes} "));
+        format!("{}SEED={seed} cargo test --test cluster_sim {name}", nodes.unwrap_or_default())
+    })
 }
 
 /// A range that the environment names: `3..8`, or `3` for it alone.
@@ -60,7 +57,7 @@ fn range(key: &str) -> Option<Range<u64>> {
 /// they came to.
 fn play_seeds(name: &'static str, usual: Range<u64>, plan: fn(u64) -> Plan) -> Findings {
     let play = |seed| {
-        let _blame = Blame(name, seed);
+        let _blame = blame(name, seed);
         play(&plan(seed))
     };
     if let Some(seeds) = range("SEED") {
@@ -110,7 +107,7 @@ fn whatever_broke_the_mesh_is_whole_again_and_interest_is_the_union_of_all() {
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in [0, 2] {
-        let _blame = Blame("the_same_seed_gives_the_same_run", seed);
+        let _blame = blame("the_same_seed_gives_the_same_run", seed);
         let plan = Plan::trouble(seed);
         assert_eq!(play(&plan).trace, play(&plan).trace);
     }

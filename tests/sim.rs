@@ -8,6 +8,7 @@
 #![allow(clippy::print_stderr, reason = "a failure names its seed")]
 #![allow(unreachable_pub, reason = "a test binary has no public interface")]
 
+mod blame;
 #[path = "sim/client.rs"]
 mod client;
 #[path = "sim/oracle.rs"]
@@ -21,17 +22,12 @@ mod wire;
 #[path = "sim/workload.rs"]
 mod workload;
 
+use blame::Blame;
 use workload::{Findings, Kind, play};
 
-/// Says which seed it was when its test fails.
-struct Blame(&'static str, u64);
-
-impl Drop for Blame {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("SEED={} cargo test --test sim {}", self.1, self.0);
-        }
-    }
+/// Says how to play a seed again when its test fails.
+fn blame(name: &'static str, seed: u64) -> Blame<impl Fn() -> String> {
+    Blame(move || format!("SEED={seed} cargo test --test sim {name}"))
 }
 
 /// Plays the seed that the environment names, or as many as usual; the findings of all of them,
@@ -39,7 +35,7 @@ impl Drop for Blame {
 fn play_seeds(name: &'static str, kind: Kind, usual: u64) -> Option<Findings> {
     let number = |key| std::env::var(key).ok().map(|text| text.parse::<u64>().unwrap());
     let play = |seed| {
-        let _blame = Blame(name, seed);
+        let _blame = blame(name, seed);
         play(kind, seed)
     };
     if let Some(seed) = number("SEED") {
@@ -93,7 +89,7 @@ fn whatever_breaks_nothing_comes_twice_or_out_of_order_and_nothing_is_left_behin
 fn the_same_seed_gives_the_same_run() {
     for kind in [Kind::Roomy, Kind::Tight, Kind::Chaos] {
         for seed in 0..6 {
-            let _blame = Blame("the_same_seed_gives_the_same_run", seed);
+            let _blame = blame("the_same_seed_gives_the_same_run", seed);
             assert_eq!(play(kind, seed).trace, play(kind, seed).trace, "{kind:?}");
         }
     }

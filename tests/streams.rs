@@ -8,6 +8,7 @@
 #![allow(clippy::print_stderr, reason = "a failure names its seed")]
 #![allow(unreachable_pub, reason = "a test binary has no public interface")]
 
+mod blame;
 #[path = "streams/foresight.rs"]
 mod foresight;
 #[path = "streams/heard.rs"]
@@ -25,6 +26,7 @@ use ring::sim::{Faults, SimOptions};
 use ringmesh::engine::Control;
 use ringmesh::report::ReportRequest;
 
+use blame::Blame;
 use foresight::{Foresight, foresee};
 use heard::Heard;
 use server::{Config, Server};
@@ -71,7 +73,7 @@ fn play(from: u64, to: u64, tally: &mut Tally) {
     let mut smooth = start(Faults::NONE);
     let mut rough = start(Faults::lossless(from));
     for number in from..to {
-        let _blame = Blame(number);
+        let _blame = blame(number);
         let mut rng = fastrand::Rng::with_seed(number);
         let stream = make::stream(&mut rng);
         let whole = send(&mut smooth, &[&stream]);
@@ -85,7 +87,7 @@ fn play(from: u64, to: u64, tally: &mut Tally) {
         tally.errors += u64::from(whole.errors() > 0);
         tally.messages += u64::from(whole.messages() > 0);
     }
-    let _blame = Blame(to - 1);
+    let _blame = blame(to - 1);
     for mut server in [smooth, rough] {
         check_nothing_kept(&mut server);
         server.end();
@@ -145,13 +147,7 @@ fn check_nothing_kept(server: &mut Server) {
     }
 }
 
-/// Says which stream it was when a test fails.
-struct Blame(u64);
-
-impl Drop for Blame {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("SEED={} STREAMS=1 cargo test --test streams", self.0);
-        }
-    }
+/// Says how to play a stream again when the test fails.
+fn blame(number: u64) -> Blame<impl Fn() -> String> {
+    Blame(move || format!("SEED={number} STREAMS=1 cargo test --test streams"))
 }

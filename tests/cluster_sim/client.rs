@@ -89,13 +89,7 @@ impl Client {
         let mut fresh = self.peer.take();
         let mut bytes = std::mem::take(&mut self.unread);
         bytes.append(&mut fresh);
-        let mut at = 0;
-        while let Some((said, len)) = wire::next(&bytes[at..]) {
-            self.hear(history, &said);
-            at += len;
-        }
-        bytes.drain(..at);
-        self.unread = bytes;
+        self.unread = wire::hear(bytes, |said| self.hear(history, said));
         if self.peer.ended().is_some() {
             self.leave(history);
         }

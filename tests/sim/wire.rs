@@ -22,6 +22,17 @@ pub struct Delivered<'a> {
     pub payload: &'a [u8],
 }
 
+/// Hears everything that stands whole in `bytes`; what is left of them waits for more.
+pub fn hear(mut bytes: Vec<u8>, mut hear: impl FnMut(&Said<'_>)) -> Vec<u8> {
+    let mut at = 0;
+    while let Some((said, len)) = next(&bytes[at..]) {
+        hear(&said);
+        at += len;
+    }
+    bytes.drain(..at);
+    bytes
+}
+
 /// The first thing that stands whole at the beginning of `bytes`, and its length.
 ///
 /// # Panics
