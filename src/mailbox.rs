@@ -19,7 +19,7 @@ use ring::spsc::{self, Consumer, Producer};
 use ring::{Doorbell, Socket, Time, Token};
 
 use crate::ids::AccountId;
-use crate::router::{Interest, Lost, Message, Origin};
+use crate::router::{Interest, Lost, Message, Origin, Place};
 
 /// Letters that fit the queue between two shards.
 const LETTERS_MAX: usize = 1024;
@@ -103,6 +103,19 @@ pub struct GroupLists<'a> {
     pub clients: &'a [u8],
     /// By one of the servers behind its routes.
     pub routes: &'a [u8],
+}
+
+impl<'a> GroupLists<'a> {
+    /// A group that is to be served in another place: the shard, and what it is told. Nothing for a
+    /// route of this shard, which has been served.
+    #[must_use]
+    pub const fn elsewhere(place: Place, group: &'a [u8]) -> Option<(u16, Self)> {
+        match place {
+            Place::Shard(shard) => Some((shard, Self { clients: group, routes: &[] })),
+            Place::ShardRoutes(shard) => Some((shard, Self { clients: &[], routes: group })),
+            Place::Route(_) => None,
+        }
+    }
 }
 
 /// Messages, one behind the other in one block.

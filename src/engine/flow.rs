@@ -147,12 +147,8 @@ impl Engine {
             link.progress_at = now;
         }
         link.queue.settle(pool, batch, bytes);
-        let more = link.has_work();
-        if let Some(outflow) = &mut link.outflow {
-            outflow.note(now, bytes, whole, more);
-            if !whole && outflow.is_look_due(now) {
-                self.ops.push((token, Op::Fit { socket: link.socket }));
-            }
+        if link.note_outflow(now, bytes, whole) {
+            self.ops.push((token, Op::Fit { socket: link.socket }));
         }
         self.pending_change += link.count_bytes();
         let came_at = link.came_at;

@@ -18,10 +18,11 @@ use ring::Token;
 use crate::ids::AccountId;
 use crate::mailbox::Letter;
 use crate::proto::route::{Digest, RouteError, digest_len_max, encode_differs, encode_digest};
-use crate::router::{Lost, Sum, Want};
+use crate::router::{Lost, Want};
 use crate::session::{Registration, Route};
 use crate::sublist::{Owner, Subscription};
 
+use super::routes::crosses;
 use super::timers::Timer;
 use super::{End, Engine};
 
@@ -72,10 +73,10 @@ impl Engine {
     pub(super) fn tell_digests(&mut self, index: u32, route: &mut Route) {
         let seed = self.random.u128(..);
         let mut digests = BTreeMap::<AccountId, Digest>::new();
-        for (want, sum) in self.wanted.iter().filter(|(want, _)| self.crosses(route, want)) {
-            let weight = announced_weight(&want, sum);
+        let import = &self.options.routes.import;
+        for (want, sum) in self.wanted.iter().filter(|(want, _)| crosses(route, import, want)) {
             let digest = digests.entry(want.account).or_insert_with(|| Digest::new(seed));
-            digest.add(want.subject, want.queue, weight);
+            digest.add(want.subject, want.queue, sum.all());
         }
         let Some((link, pool)) = self.links.writer(index) else { return };
         for (account, digest) in digests {
@@ -85,11 +86,6 @@ impl Engine {
             link.control_queue().write(pool, room, |out| encode_digest(out, name, &digest));
             route.summed_up.insert(account);
         }
-    }
-
-    /// Whether a server hears of something over this connection.
-    pub(super) fn crosses(&self, route: &Route, want: &Want<'_>) -> bool {
-        route.carries(want.account) && self.options.routes.import.permits(want.subject)
     }
 
     /// Another server wants what it wanted before, if that has this digest.
@@ -186,9 +182,4 @@ impl Engine {
 /// What a connection became, if both its ends keep interest.
 fn keeping(route: &Route) -> Option<&Registration> {
     route.registration.as_deref().filter(|registration| registration.keeps_interest)
-}
-
-/// The weight that the other end knows after an announcement.
-fn announced_weight(want: &Want<'_>, sum: Sum) -> u32 {
-    if want.queue.is_some() { sum.all() } else { 1 }
 }

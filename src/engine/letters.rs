@@ -266,18 +266,11 @@ impl Engine {
             }
             let place = self.router.bounce(&mut self.links, &posted.message, group);
             bounced |= place.is_some();
-            match place {
-                Some(Place::Shard(shard)) => {
-                    let groups = GroupLists { clients: group, routes: &[] };
-                    self.mail.pass_on(shard, posted, groups);
-                    self.relays.note((from, posted.sender.hops), shard);
-                }
-                Some(Place::ShardRoutes(shard)) => {
-                    let groups = GroupLists { clients: &[], routes: group };
-                    self.mail.pass_on(shard, posted, groups);
-                    self.relays.note((from, posted.sender.hops), shard);
-                }
-                Some(Place::Route(_)) | None => {}
+            if let Some((shard, groups)) =
+                place.and_then(|place| GroupLists::elsewhere(place, group))
+            {
+                self.mail.pass_on(shard, posted, groups);
+                self.relays.note((from, posted.sender.hops), shard);
             }
         }
         bounced

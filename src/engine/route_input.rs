@@ -8,7 +8,7 @@ use crate::mailbox::{GroupLists, Letter};
 use crate::proto::encode;
 use crate::proto::route::{self, Interest, RouteError, RouteOp, Routed, Step};
 use crate::router::run::Lead;
-use crate::router::{Message, Origin, Place, Want, names};
+use crate::router::{Message, Origin, Want, names};
 use crate::session::{Input, Line, Route, RoutePhase};
 use crate::subject;
 use crate::transport::{Progress, TransportError};
@@ -253,17 +253,13 @@ impl Engine {
             if delivery.remote { self.post_to_shards(token, message, false) } else { 0 };
         for group in names(groups) {
             if !self.router.elsewhere.served.iter().any(|name| **name == *group) {
-                let (shard, groups) = match self.router.bounce(&mut self.links, message, group) {
-                    Some(Place::Shard(shard)) => {
-                        (shard, GroupLists { clients: group, routes: &[] })
-                    }
-                    Some(Place::ShardRoutes(shard)) => {
-                        (shard, GroupLists { clients: &[], routes: group })
-                    }
-                    Some(Place::Route(_)) | None => continue,
-                };
-                self.mail.hand_on(shard, token, message, groups);
-                shards |= 1 << shard;
+                let place = self.router.bounce(&mut self.links, message, group);
+                if let Some((shard, groups)) =
+                    place.and_then(|place| GroupLists::elsewhere(place, group))
+                {
+                    self.mail.hand_on(shard, token, message, groups);
+                    shards |= 1 << shard;
+                }
             }
         }
         while let Some(id) = self.router.exhausted.pop() {

@@ -180,6 +180,11 @@ const UNTRUSTED_BYTES_MAX: usize = 1 << 20;
 /// The first PING comes this soon, and measures the round trip.
 const FIRST_PING: Duration = Duration::from_secs(1);
 
+/// Whether a server hears of something over this connection.
+pub(super) fn crosses(route: &Route, import: &SubjectRule, want: &Want<'_>) -> bool {
+    route.carries(want.account) && import.permits(want.subject)
+}
+
 impl Engine {
     pub(super) fn conn(&self, index: u32) -> ConnId {
         ConnId { shard: self.mail.shard, token: self.links.token(index) }
@@ -390,8 +395,7 @@ impl Engine {
         let names = link.names_accounts;
         let accounts = &self.options.accounts;
         for (want, sum) in self.wanted.iter() {
-            let carries = route.carries(want.account) && is_told(want.account);
-            if carries && self.options.routes.import.permits(want.subject) {
+            if is_told(want.account) && crosses(route, &self.options.routes.import, &want) {
                 self.counters.interest_announced += 1;
                 let account = names.then(|| accounts.name(want.account).as_bytes());
                 let room = interest_len_max(account, want.subject, want.queue);
@@ -439,7 +443,7 @@ impl Engine {
         for (want, sum) in self.wanted.iter() {
             let carried = carried.get(want.account.index()).copied().unwrap_or(false);
             let was = carried && rule.permits(want.subject);
-            let is = route.carries(want.account) && rule_now.permits(want.subject);
+            let is = crosses(route, rule_now, &want);
             if was == is {
                 continue;
             }

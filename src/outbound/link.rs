@@ -195,6 +195,16 @@ impl Link {
         self.queue.has_work() || self.lanes.as_ref().is_some_and(|lanes| lanes.has_work())
     }
 
+    /// Bytes have left, all that were offered or not. Says whether it is time to look how much the
+    /// socket should hold.
+    pub fn note_outflow(&mut self, now: Time, bytes: usize, whole: bool) -> bool {
+        let Some(mut outflow) = self.outflow.take() else { return false };
+        outflow.note(now, bytes, whole, self.has_work());
+        let is_due = !whole && outflow.is_look_due(now);
+        self.outflow = Some(outflow);
+        is_due
+    }
+
     /// Moves what leaves next from a route's lanes to its queue, once that is empty: not too much, so
     /// that control still overtakes what waits. By `clock` sealing is measured.
     pub fn refill(&mut self, pool: &mut Pool, clock: &dyn Fn() -> Time) {

@@ -20,51 +20,42 @@ const BATCH_BYTES_MIN: u64 = 16 << 10;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// See the module's documentation.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outflow {
     since: Time,
     bytes: u64,
     refused: bool,
     /// Bytes a second, while the socket takes less than there is.
     rate: Option<u64>,
-    /// Nothing waits.
-    idle: bool,
+    /// Bytes have waited since then.
+    waits: bool,
     looked_at: Time,
-}
-
-impl Default for Outflow {
-    fn default() -> Self {
-        let (since, looked_at) = (Time::ZERO, Time::ZERO);
-        Self { since, bytes: 0, refused: false, rate: None, idle: true, looked_at }
-    }
 }
 
 impl Outflow {
     /// Bytes have left: all that were offered, or not; more wait, or not.
     pub fn note(&mut self, now: Time, bytes: usize, whole: bool, more: bool) {
         // How long the first bytes after a pause took is not known.
-        if std::mem::replace(&mut self.idle, !more) {
+        if !std::mem::replace(&mut self.waits, more) {
             (self.since, self.bytes, self.refused) = (now, 0, !whole);
             return;
         }
         self.bytes += bytes as u64;
         self.refused |= !whole;
         let took = now - self.since;
-        if more && took < WINDOW {
+        // When nothing waits any more, the time says nothing of the wire.
+        if !more || took < WINDOW {
             return;
         }
-        // When nothing waits any more, the time says nothing of the wire.
-        if took >= WINDOW && more {
-            let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            let rate = self.bytes.saturating_mul(1000) / millis;
-            // Where the socket took everything the wire carries more, and how much more shows soon; we
-            // may also have been late ourselves.
-            self.rate = match self.rate {
-                Some(before) if !self.refused => Some(rate.max(before.saturating_mul(2))),
-                None if !self.refused => None,
-                Some(_) | None => Some(rate),
-            };
-        }
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let rate = self.bytes.saturating_mul(1000) / millis;
+        // Where the socket took everything the wire carries more, and how much more shows soon; we may
+        // also have been late ourselves.
+        self.rate = match self.rate {
+            Some(before) if !self.refused => Some(rate.max(before.saturating_mul(2))),
+            None if !self.refused => None,
+            Some(_) | None => Some(rate),
+        };
         (self.since, self.bytes, self.refused) = (now, 0, false);
     }
 
