@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use mesh::certificates::Authority;
 use mesh::layout::{layouts, on_each};
 use mesh::{Cluster, Layout, Plan, on_each_layout};
+use ringmesh::transport::{Level, Scratch, Transport};
 use support::{LIMIT, poll};
 
 /// What comes of it.
@@ -213,12 +214,16 @@ impl Peer {
         Self { id: self.id, ..Self::dial(cluster) }
     }
 
+    /// A text that is this peer's own.
+    fn fill(&self, text: &str) -> String {
+        text.replace("{id}", &format!("NBADPEER{}", self.id))
+            .replace("{name}", &format!("bad-peer-{}", self.id))
+            .replace("{server_id}", &self.server_id)
+    }
+
     /// Sends; the server may have closed already, which the answer will tell.
     fn say(&mut self, text: &str) {
-        let text = text
-            .replace("{id}", &format!("NBADPEER{}", self.id))
-            .replace("{name}", &format!("bad-peer-{}", self.id))
-            .replace("{server_id}", &self.server_id);
+        let text = self.fill(text);
         self.pings += text.lines().filter(|line| line.to_lowercase().starts_with("ping")).count();
         self.say_bytes(text.as_bytes());
     }
@@ -531,6 +536,51 @@ fn compressed_streams_that_are_broken_end_silently() {
                 peer.hears(b"PONG\r\n").unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(answered, *good, "{layout}: {name}");
             assert!(memchr::memmem::find(&peer.heard, b"-ERR").is_none(), "{layout}: {name}");
+        }
+    });
+}
+
+/// Bytes that may wait for a subscriber, and so many times that come of one read of the route's wire.
+const PENDING_MAX: usize = 128 << 20;
+const TIMES: usize = 2;
+
+#[test]
+fn few_compressed_bytes_that_are_many_messages_cut_no_subscriber() {
+    let message = format!("RMSG $G a 4096\r\n{}\r\n", "x".repeat(4096));
+    let count = TIMES * PENDING_MAX / 4096;
+    let (mut transport, mut scratch) = (Transport::plain(), Scratch::default());
+    let _ = transport.compress(Level::Fast, usize::MAX, b"", &mut Vec::new()).unwrap();
+    let (mut wire, at_once) = (Vec::new(), message.repeat(256));
+    for _ in 0..count / 256 {
+        transport.seal(&mut scratch, [at_once.as_bytes()], &mut wire).unwrap();
+    }
+    assert!(wire.len() < 128 << 10, "{} bytes", wire.len());
+    on_each_layout(1, |layout| {
+        let plan = Plan::new(layout).cluster("compression: s2_fast");
+        let cluster = plan.top(&format!("max_pending: {PENDING_MAX}")).launch();
+        let mut subscriber = TcpStream::connect(cluster.client_address(0)).unwrap();
+        subscriber.set_read_timeout(Some(LIMIT)).unwrap();
+        subscriber.write_all(b"CONNECT {\"verbose\":false}\r\nSUB a 1\r\nPING\r\n").unwrap();
+        let mut heard = vec![0; 1 << 20];
+        let mut len = 0;
+        while !heard[..len].ends_with(b"PONG\r\n") {
+            len += subscriber.read(&mut heard[len..]).unwrap();
+        }
+        let mut peer = Peer::dial(&cluster);
+        peer.say(CONNECT);
+        let compresses = INFO.replace("\"compression\":\"off\"", "\"compression\":\"s2_fast\"");
+        peer.say(&compresses);
+        assert!(peer.hears(IDENTIFIER).unwrap(), "the server does not compress");
+        let registers = compresses.replace("_size\":3", "_size\":3,\"route_pool_idx\":2");
+        peer.say_bytes(&[IDENTIFIER, &plain(peer.fill(&registers).as_bytes())].concat());
+        let is_in = || (cluster.routez(0)["num_routes"] == 1).then_some(());
+        assert!(poll(is_in).is_some(), "the server does not let the peer in");
+        peer.say_bytes(&wire);
+        let mut missing = count * ("MSG a 1 4096\r\n".len() + 4096 + 2);
+        while missing > 0 {
+            let len = subscriber.read(&mut heard).unwrap();
+            assert!(len > 0, "{layout}: the subscriber is cut, {missing} bytes are missing");
+            missing -= len;
         }
     });
 }

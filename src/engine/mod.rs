@@ -137,6 +137,8 @@ pub struct Engine {
     internal_subscriptions: usize,
     /// Plain bytes of what came sealed.
     plain: Vec<u8>,
+    /// Routes that have brought more than a turn may open.
+    unread: VecDeque<Token>,
     tell_control: Option<TellControl>,
     /// Publishers of other shards that were told that their recipients here are slow.
     told_slow: Vec<(u16, Token, Vec<Token>)>,
@@ -208,6 +210,7 @@ impl Engine {
             imports: imports::Imports::default(),
             internal_subscriptions: 0,
             plain: Vec::new(),
+            unread: VecDeque::new(),
             tell_control: None,
             told_slow: Vec::new(),
             relays: relay::Relays::default(),
@@ -232,6 +235,7 @@ impl Engine {
         self.mail.now = now;
         self.latency.begin_turn(came_at);
         self.counters.turns += 1;
+        self.read_on();
     }
 
     /// Whom to tell what the control plane must know; without, it learns nothing.
@@ -344,7 +348,7 @@ impl Engine {
         /// Nothing is so far away that a turn now and then would hurt.
         const LONGEST: Duration = Duration::from_secs(60);
         let deaf = self.deaf && self.tell_when_deaf.is_some();
-        if !self.starved.is_empty() || self.letters_waiting || deaf {
+        if !(self.starved.is_empty() && self.unread.is_empty()) || self.letters_waiting || deaf {
             return Duration::ZERO;
         }
         let timer = self.timers.next_deadline().map_or(LONGEST, |at| at - self.now);
@@ -415,7 +419,7 @@ impl Engine {
             Some(_) => {}
             None => {
                 if let Some(route) = self.routes.get_mut(&index)
-                    && route.waits
+                    && route.is_behind()
                 {
                     return route.has_ended = true;
                 }

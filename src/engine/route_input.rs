@@ -5,13 +5,14 @@ use std::sync::Arc;
 use crate::close::{CloseReason, ErrorText};
 use crate::ids::AccountId;
 use crate::mailbox::{GroupLists, Letter};
+use crate::outbound::Closing;
 use crate::proto::encode;
 use crate::proto::route::{self, Interest, RouteError, RouteOp, Routed, Step};
 use crate::router::run::Lead;
 use crate::router::{Message, Origin, Want, names};
 use crate::session::{Input, Line, Route, RoutePhase};
 use crate::subject;
-use crate::transport::{Progress, TransportError};
+use crate::transport::{Progress, Transport, TransportError};
 
 use super::barrier::PINGS_MAX;
 use super::input::{Frame, Speaker};
@@ -34,60 +35,103 @@ impl Engine {
     pub(super) fn received_by_route(&mut self, index: u32, bytes: &[u8]) {
         let Some(mut route) = self.routes.remove(&index) else { return };
         route.heard_at = self.now;
-        let transport = self.links.at_mut(index).and_then(|link| link.transport.take());
-        let Some(mut transport) = transport else {
+        let Some(mut transport) = self.take_transport(index) else {
             let consumed = self.received_plain(index, &mut route, bytes);
             return self.finish_route_turn(index, route, consumed);
         };
-        let mut plain = std::mem::take(&mut self.plain);
-        let (mut wire, rtt) = (bytes, route.rtt);
-        let consumed = loop {
-            plain.clear();
-            let progress = match transport.open(&mut self.links.pool.scratch, wire, &mut plain) {
-                Ok(progress) => progress,
-                Err(error) => {
-                    let (peer, rid) = (route.peer, route.rid);
-                    let tls = matches!(error, TransportError::Tls(_));
-                    let reason = if tls && route.phase != RoutePhase::Registered {
-                        tracing::error!("{peer} - rid:{rid} - TLS route handshake error: {error}");
-                        CloseReason::TlsHandshakeFailure
-                    } else {
-                        tracing::error!("{peer} - rid:{rid} - {error}");
-                        CloseReason::ReadError
-                    };
-                    break Err(End { reason, error: None });
-                }
-            };
-            let consumed = self.received_plain(index, &mut route, &plain);
-            if consumed.is_err() || progress == Progress::Done {
-                break consumed;
+        let consumed = if route.unread {
+            let kept = transport.keep(&mut self.links.pool.scratch, bytes);
+            kept.map_err(|error| not_understood(&route, &error))
+        } else {
+            self.open_some(index, &mut route, &mut transport, bytes)
+        };
+        self.restore_transport(index, transport);
+        self.finish_route_turn(index, route, consumed);
+    }
+
+    /// Goes on with routes that have brought more than a turn may open: few compressed bytes can be many
+    /// messages, and what these are sent to must get its turn in between.
+    pub(super) fn read_on(&mut self) {
+        for _ in 0..self.unread.len() {
+            let Some(token) = self.unread.pop_front() else { break };
+            if self.links.get_mut(token).is_some_and(|link| link.closing == Closing::No) {
+                self.read_on_route(token.index);
             }
-            wire = &[];
+        }
+    }
+
+    fn read_on_route(&mut self, index: u32) {
+        let Some(mut route) = self.routes.remove(&index) else { return };
+        let Some(mut transport) = self.take_transport(index) else {
+            self.routes.insert(index, route);
+            return;
+        };
+        let consumed = self.open_some(index, &mut route, &mut transport, &[]);
+        self.restore_transport(index, transport);
+        let (is_behind, has_ended) = (route.is_behind(), route.has_ended);
+        let goes_on = consumed.is_ok() && !is_behind;
+        self.finish_route_turn(index, route, consumed);
+        if goes_on && has_ended {
+            self.close(index, CloseReason::ClientClosed.into());
+        } else if goes_on {
+            self.arm_route(index);
+        }
+    }
+
+    /// Opens no more than one step of what came in, and carries it out.
+    fn open_some(
+        &mut self,
+        index: u32,
+        route: &mut Route,
+        transport: &mut Transport,
+        wire: &[u8],
+    ) -> Result<(), End> {
+        let rtt = route.rtt;
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let opened = transport.open(&mut self.links.pool.scratch, wire, &mut plain);
+        route.unread = opened == Ok(Progress::Paused);
+        let consumed = match opened {
+            Ok(Progress::Done | Progress::Paused) => self.received_plain(index, route, &plain),
+            Err(error) => Err(not_understood(route, &error)),
         };
         self.plain = plain;
+        if route.unread && !route.waits {
+            self.unread.push_back(self.links.token(index));
+        }
         if route.rtt != rtt {
             // A PONG was among them.
-            route.choose_level(&mut transport);
+            route.choose_level(transport);
         }
+        consumed
+    }
+
+    fn take_transport(&mut self, index: u32) -> Option<Box<Transport>> {
+        self.links.at_mut(index)?.transport.take()
+    }
+
+    fn restore_transport(&mut self, index: u32, transport: Box<Transport>) {
         if let Some((link, pool)) = self.links.with_pool(index) {
             link.transport = Some(transport);
             link.answer_handshake(pool);
             self.links.touch(index);
         }
-        self.finish_route_turn(index, route, consumed);
     }
 
     fn finish_route_turn(&mut self, index: u32, route: Box<Route>, consumed: Result<(), End>) {
-        let waits = route.waits && route.input.waiting() > WAITING_MAX;
+        let waiting = if route.waits { route.input.waiting() } else { 0 };
+        let is_unread = route.unread;
         self.finish_route(index, route, consumed);
         let token = self.links.token(index);
-        if waits
-            && let Some(link) = self.links.at_mut(index)
+        if let Some(link) = self.links.at_mut(index)
             && link.receiving
             && !link.cancelling
         {
-            link.cancelling = true;
-            self.ops.push((token, ring::Op::CancelReceive { socket: link.socket }));
+            let kept = |transport: &Transport| if is_unread { transport.kept_bytes() } else { 0 };
+            if waiting + link.transport.as_deref().map_or(0, kept) > WAITING_MAX {
+                link.cancelling = true;
+                self.ops.push((token, ring::Op::CancelReceive { socket: link.socket }));
+            }
         }
     }
 
@@ -286,6 +330,20 @@ impl Engine {
             kept.remember(line, routed.size, account);
         }
     }
+}
+
+/// A connection whose bytes cannot be understood ends.
+fn not_understood(route: &Route, error: &TransportError) -> End {
+    let (peer, rid) = (route.peer, route.rid);
+    let tls = matches!(error, TransportError::Tls(_));
+    let reason = if tls && route.phase != RoutePhase::Registered {
+        tracing::error!("{peer} - rid:{rid} - TLS route handshake error: {error}");
+        CloseReason::TlsHandshakeFailure
+    } else {
+        tracing::error!("{peer} - rid:{rid} - {error}");
+        CloseReason::ReadError
+    };
+    End { reason, error: None }
 }
 
 impl Speaker for Route {

@@ -507,7 +507,10 @@ impl Engine {
         let consumed = self.consume(index, &mut *route, waiting.as_slice());
         let used = consumed.unwrap_or(0);
         route.input.put_back(waiting, used);
-        let has_ended = route.has_ended && !route.waits;
+        if route.unread && !route.waits {
+            self.unread.push_back(self.links.token(index));
+        }
+        let has_ended = route.has_ended && !route.is_behind();
         self.finish_route(index, route, consumed.map(drop));
         if has_ended {
             return self.close(index, CloseReason::ClientClosed.into());
@@ -519,7 +522,7 @@ impl Engine {
 
     /// Arms the receive of a route that need not wait.
     pub(super) fn arm_route(&mut self, index: u32) {
-        if self.routes.get(&index).is_some_and(|route| !route.waits) {
+        if self.routes.get(&index).is_some_and(|route| !route.is_behind()) {
             self.rearm(index);
         }
     }
@@ -642,7 +645,18 @@ impl Engine {
             let soon = FIRST_PING.min(interval);
             return self.timers.schedule(self.now + soon, (token, Timer::RoutePing));
         }
-        if route.pings_outstanding() >= most as usize {
+        // A PING that waits behind bulk, or a PONG that does, says nothing while the bulk moves.
+        let now = self.now;
+        let hears = now - route.heard_at < interval;
+        let drains = self
+            .links
+            .at(token.index)
+            .is_some_and(|link| link.pending_bytes() > 0 && now - link.progress_at < interval);
+        let outstanding = route.pings_outstanding();
+        if outstanding > 0 && (hears || drains) {
+            return self.timers.schedule(now + interval, (token, Timer::RoutePing));
+        }
+        if outstanding >= most as usize {
             self.counters.stale_routes += 1;
             return self.close(token.index, CloseReason::StaleConnection.into());
         }

@@ -119,7 +119,9 @@ pub struct Route {
     pub phase: RoutePhase,
     /// What came last is for the control plane to judge.
     pub waits: bool,
-    /// The other server has sent its last byte, while it was waited.
+    /// More has come in than a turn may open; the rest has its turn later.
+    pub unread: bool,
+    /// The other server has sent its last byte, and not all of them are carried out.
     pub has_ended: bool,
     /// Bytes that wait.
     pub input: Input,
@@ -169,6 +171,7 @@ impl Route {
             active_at: now,
             phase,
             waits: false,
+            unread: false,
             has_ended: false,
             input: Input::default(),
             line: None,
@@ -188,6 +191,12 @@ impl Route {
             asked_for: BTreeSet::new(),
             rounds_again: Vec::new(),
         }
+    }
+
+    /// Whether what came in is to be carried out before more of it is received.
+    #[must_use]
+    pub const fn is_behind(&self) -> bool {
+        self.waits || self.unread
     }
 
     /// Whether this server's interest of an account goes over this connection.

@@ -168,6 +168,30 @@ impl Transport {
         Ok(progress)
     }
 
+    /// Keeps what arrived while [`open`](Self::open) has paused; only S2 pauses.
+    ///
+    /// # Errors
+    /// When the peer's bytes are wrong. The connection is of no use then.
+    pub fn keep(&mut self, scratch: &mut Scratch, wire: &[u8]) -> Result<(), TransportError> {
+        self.counts.wire_in += wire.len() as u64;
+        match (&mut self.tls, &mut self.s2) {
+            (None, Some(s2)) => s2.decoder.keep(wire),
+            (Some(tls), Some(s2)) => {
+                scratch.between.clear();
+                tls.open(wire, &mut scratch.between)?;
+                s2.decoder.keep(&scratch.between);
+            }
+            (_, None) => debug_assert!(false, "nothing pauses"),
+        }
+        Ok(())
+    }
+
+    /// Bytes that arrived and are not opened yet.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.s2.as_ref().map_or(0, |s2| s2.decoder.kept_bytes())
+    }
+
     /// Appends what these bytes leave as; nothing may be sealed after it and sent before it.
     ///
     /// # Errors

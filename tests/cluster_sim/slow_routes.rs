@@ -19,6 +19,8 @@ const MESSAGE_LEN: usize = 4_000;
 /// What the servers have in `write_deadline` is five seconds.
 const LONGER_THAN_THE_DEADLINE: Duration = Duration::from_secs(7);
 const SHORTER_THAN_THE_DEADLINE: Duration = Duration::from_secs(2);
+/// PINGs come so seldom that no route ends by them.
+const RARELY: Duration = Duration::from_secs(60);
 
 /// Two servers with a client each: one publishes, one subscribes.
 struct Pair {
@@ -29,7 +31,8 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(closes_late: bool) -> Self {
+    /// Nothing ends but by a deadline for writes, unless `ping_interval` is short.
+    fn new(closes_late: bool, ping_interval: Duration) -> Self {
         let shape = Shape {
             nodes: 2,
             shards: 1,
@@ -38,8 +41,7 @@ impl Pair {
             named: true,
             seeds: 2,
             barrier: true,
-            // Nothing ends but by a deadline for writes.
-            ping_interval: Duration::from_secs(60),
+            ping_interval,
             closes_late,
             compressions: vec![Mode::Off],
         };
@@ -64,7 +66,7 @@ impl Pair {
         pair.subscriber.ping();
         pair.pass_until("interest", |pair| pair.subscriber.is_answered());
         // Both have dialled.
-        pair.cluster.control(0).ended.clear();
+        (0..2).for_each(|node| pair.cluster.control(node).ended.clear());
         pair
     }
 
@@ -103,6 +105,19 @@ impl Pair {
         &self.cluster.control(0).ended
     }
 
+    /// The servers keep their routes until everything has come, which takes more than so many pauses.
+    fn gets_everything(&mut self, pauses: usize) {
+        let mut times = 0;
+        while !self.has_everything() {
+            self.trickle(SHORTER_THAN_THE_DEADLINE);
+            times += 1;
+            assert!(times < 4 * pauses, "waited in vain for the messages");
+        }
+        assert!(times > pauses, "the route was not slow");
+        assert_eq!(self.ended(), []);
+        assert_eq!(self.cluster.control(1).ended, []);
+    }
+
     fn has_everything(&self) -> bool {
         self.history.missing().is_none()
     }
@@ -111,7 +126,7 @@ impl Pair {
 #[test]
 fn a_route_that_takes_nothing_ends_at_the_deadline_and_is_dialled_again() {
     for closes_late in [false, true] {
-        let mut pair = Pair::new(closes_late);
+        let mut pair = Pair::new(closes_late, RARELY);
         pair.cluster.partition(0, 1);
         pair.flood();
         pair.pass(LONGER_THAN_THE_DEADLINE);
@@ -127,7 +142,7 @@ fn a_route_that_takes_nothing_ends_at_the_deadline_and_is_dialled_again() {
 
 #[test]
 fn a_route_that_only_is_slow_ends_where_a_batch_must_leave_within_the_deadline() {
-    let mut pair = Pair::new(true);
+    let mut pair = Pair::new(true, RARELY);
     pair.flood();
     let mut times = 0;
     while pair.ended().is_empty() && times < 6 {
@@ -139,14 +154,16 @@ fn a_route_that_only_is_slow_ends_where_a_batch_must_leave_within_the_deadline()
 
 #[test]
 fn a_route_that_only_is_slow_goes_on_where_it_is_tried_again() {
-    let mut pair = Pair::new(false);
+    let mut pair = Pair::new(false, RARELY);
     pair.flood();
-    let mut times = 0;
-    while !pair.has_everything() {
-        pair.trickle(SHORTER_THAN_THE_DEADLINE);
-        times += 1;
-        assert!(times < 10, "waited in vain for the messages");
-    }
-    assert!(times > 3, "the route was not slow");
-    assert_eq!(pair.ended(), []);
+    pair.gets_everything(3);
+}
+
+#[test]
+fn a_route_whose_pings_wait_behind_bulk_is_not_stale_while_that_moves() {
+    let interval = SHORTER_THAN_THE_DEADLINE.mul_f64(1.5);
+    let mut pair = Pair::new(false, interval);
+    pair.flood();
+    // Two PINGs may wait for answers; at the third the route was stale.
+    pair.gets_everything(4);
 }

@@ -74,6 +74,11 @@ impl Decoder {
         self.kept.len()
     }
 
+    /// Keeps what arrived while a pause lasts, behind what is not decoded yet.
+    pub fn keep(&mut self, wire: &[u8]) {
+        self.kept.extend_from_slice(wire);
+    }
+
     /// Decodes what arrived and appends the plain bytes.
     ///
     /// # Errors
