@@ -195,6 +195,8 @@ pub enum Op {
     Fit {
         /// A connected socket.
         socket: Socket,
+        /// Bytes a second that the wire has carried; `None` where the system shall choose again.
+        rate: Option<u64>,
     },
     /// Closes the socket; nothing else may be in flight on it. It has no completion.
     Close {
@@ -220,6 +222,9 @@ pub enum SendMode {
     Try,
     /// Waits until the socket takes at least one byte.
     Wait,
+    /// As `Wait`, but not before the socket has room by its own reckoning. Else it also takes what fills
+    /// up the segment that leaves last, which on a slow wire are milliseconds.
+    Sparing,
     /// As `Wait`, without copying where the kernel can. The batch stays with the kernel until
     /// [`Outcome::Sent`], which comes with the kernel's notification and says whether it copied.
     ZeroCopy,

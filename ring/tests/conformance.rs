@@ -34,6 +34,7 @@ suite! {
     a_try_completes_with_the_very_next_turn
     a_try_is_short_or_refused_when_the_peer_does_not_read
     a_waiting_send_goes_on_when_the_peer_reads
+    a_sparing_send_goes_on_when_the_peer_reads
     a_waiting_send_does_not_keep_bytes_from_coming_in
     an_end_of_file_comes_after_all_bytes
     a_peer_that_has_finished_can_still_be_sent_to
@@ -228,12 +229,20 @@ fn read_nothing<P: Peer>(peer: &mut P) {
     assert_eq!(heard, b"");
 }
 
-fn a_waiting_send_goes_on_when_the_peer_reads<W: World>(mut bench: Bench<W>) {
+fn a_waiting_send_goes_on_when_the_peer_reads<W: World>(bench: Bench<W>) {
+    goes_on_when_the_peer_reads(bench, SendMode::Wait);
+}
+
+fn a_sparing_send_goes_on_when_the_peer_reads<W: World>(bench: Bench<W>) {
+    goes_on_when_the_peer_reads(bench, SendMode::Sparing);
+}
+
+fn goes_on_when_the_peer_reads<W: World>(mut bench: Bench<W>, mode: SendMode) {
     let (mut peer, socket) = bench.connection();
     read_nothing(&mut peer);
     let taken = bench.fill(socket);
     let sent = pattern(300_000);
-    let send = bench.push(Op::Send { socket, batch: own(&sent), mode: SendMode::Wait });
+    let send = bench.push(Op::Send { socket, batch: own(&sent), mode });
     for _ in 0..5 {
         bench.turn();
     }

@@ -7,7 +7,7 @@ use ring::{Batch, Errno, Op, SendMode, Time, Token};
 
 use crate::close::CloseReason;
 use crate::mailbox::bits;
-use crate::outbound::{Closing, Link};
+use crate::outbound::Closing;
 use crate::session::{Client, Hold};
 
 use super::Engine;
@@ -111,14 +111,11 @@ impl Engine {
 
     /// Whether of these slow recipients one has caught up or is gone, or nobody takes anything.
     pub(super) fn one_moves(&self, slow: &[Token]) -> bool {
-        let low = |link: &Link| match link.lanes {
-            Some(_) => self.options.routes.outbound.low_water(),
-            None => self.options.outbound.low_water(),
-        };
         let caught_up = |token: &Token| {
             !self.links.is_live(*token)
                 || self.links.at(token.index).is_none_or(|link| {
-                    link.closing != Closing::No || link.pending_bytes() < low(link)
+                    link.closing != Closing::No
+                        || link.pending_bytes() < self.options.low_water(link)
                 })
         };
         let stalled =
@@ -142,13 +139,14 @@ impl Engine {
         link.zero_copy &= !copied;
         let whole = bytes == batch.remaining();
         self.progress |= link.refused && bytes > 0;
-        link.refused = !whole;
         if bytes > 0 {
             link.progress_at = now;
         }
         link.queue.settle(pool, batch, bytes);
-        if link.note_outflow(now, bytes, whole) {
-            self.ops.push((token, Op::Fit { socket: link.socket }));
+        link.refused = !whole || (link.sparing && link.has_work());
+        if link.note_outflow(now, bytes) {
+            let rate = link.narrow().map(|narrow| narrow.rate);
+            self.ops.push((token, Op::Fit { socket: link.socket, rate }));
         }
         self.pending_change += link.count_bytes();
         let came_at = link.came_at;
@@ -221,6 +219,8 @@ impl Engine {
         };
         let mode = if link.zero_copy && batch.remaining() >= ZERO_COPY_BYTES_MIN {
             SendMode::ZeroCopy
+        } else if link.narrow().is_some() {
+            SendMode::Sparing
         } else if link.refused {
             SendMode::Wait
         } else {
@@ -230,6 +230,7 @@ impl Engine {
             link.progress_at = self.now;
         }
         link.sending = true;
+        link.sparing = mode == SendMode::Sparing;
         link.came_at = self.latency.send();
         self.counters.zero_copy_sends += u64::from(mode == SendMode::ZeroCopy);
         if mode != SendMode::Try && !link.timed {

@@ -86,8 +86,17 @@ impl EngineOptions {
     /// How long a link's bytes may wait while none leave.
     #[must_use]
     pub fn write_deadline(&self, link: &Link) -> Duration {
-        let limits = if link.lanes.is_some() { &self.routes.outbound } else { &self.outbound };
-        limits.write_deadline
+        self.outbound_of(link).write_deadline
+    }
+
+    /// Below so many waiting bytes a link that was slow has caught up.
+    #[must_use]
+    pub fn low_water(&self, link: &Link) -> usize {
+        link.low_water(self.outbound_of(link))
+    }
+
+    fn outbound_of(&self, link: &Link) -> &OutboundLimits {
+        if link.lanes.is_some() { &self.routes.outbound } else { &self.outbound }
     }
 }
 

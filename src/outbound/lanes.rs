@@ -21,6 +21,8 @@ const QUANTUM_BYTES: usize = 64 << 10;
 pub struct Lanes {
     /// What goes before all messages.
     pub control: Queue,
+    /// The wire is narrow.
+    pub are_narrow: bool,
     /// What sealing has cost lately.
     pub sealing: Sealing,
     accounts: Vec<Lane>,
@@ -44,7 +46,9 @@ impl Lanes {
                 self.accounts.len() - 1
             }
         };
-        &mut self.accounts[at].queue
+        let queue = &mut self.accounts[at].queue;
+        queue.is_narrow = self.are_narrow;
+        queue
     }
 
     /// Bytes that wait in all lanes.

@@ -12,7 +12,7 @@ use crate::ids::AccountId;
 use crate::transport::Transport;
 
 use super::lanes::Lanes;
-use super::outflow::Outflow;
+use super::outflow::{Narrow, Outflow};
 use super::pool::Pool;
 use super::queue::Queue;
 
@@ -41,12 +41,6 @@ impl OutboundLimits {
     #[must_use]
     pub fn high_water(&self) -> usize {
         (self.max_pending / 4).min(HIGH_WATER_MAX)
-    }
-
-    /// Below this it has caught up.
-    #[must_use]
-    pub fn low_water(&self) -> usize {
-        self.high_water() / 2
     }
 }
 
@@ -102,8 +96,10 @@ pub struct Link {
     pub cancelling: bool,
     /// A send is in flight.
     pub sending: bool,
-    /// The socket took less than it was offered last time.
+    /// The socket took less than it was offered last time, or it waits for room before each send.
     pub refused: bool,
+    /// The send in flight waits for room first.
+    pub sparing: bool,
     /// Stands on the list of links to flush.
     pub dirty: bool,
     /// A write-deadline timer is running.
@@ -136,6 +132,7 @@ impl Link {
             cancelling: false,
             sending: false,
             refused: false,
+            sparing: false,
             dirty: false,
             timed: false,
             zero_copy,
@@ -179,8 +176,27 @@ impl Link {
             Some(lanes) => lanes.pending_of(account),
             None => self.queue.pending_bytes(),
         };
-        let high = limits.high_water();
+        let high = self.high_water(limits);
         pending > high && (self.refused || pending > high * 3)
+    }
+
+    /// The route's wire, where that carries little.
+    #[must_use]
+    pub fn narrow(&self) -> Option<Narrow> {
+        self.outflow.as_ref().and_then(|outflow| outflow.narrow())
+    }
+
+    /// Above this the recipient is slow while its socket refuses bytes.
+    #[must_use]
+    pub fn high_water(&self, limits: &OutboundLimits) -> usize {
+        let high = limits.high_water();
+        self.narrow().map_or(high, |narrow| high.min(narrow.high_water()))
+    }
+
+    /// Below this it has caught up.
+    #[must_use]
+    pub fn low_water(&self, limits: &OutboundLimits) -> usize {
+        self.high_water(limits) / 2
     }
 
     /// Whether no other account has more waiting for this route.
@@ -195,12 +211,12 @@ impl Link {
         self.queue.has_work() || self.lanes.as_ref().is_some_and(|lanes| lanes.has_work())
     }
 
-    /// Bytes have left, all that were offered or not. Says whether it is time to look how much the
-    /// socket should hold.
-    pub fn note_outflow(&mut self, now: Time, bytes: usize, whole: bool) -> bool {
+    /// Bytes have left, with or without the socket having refused some. Says whether it is time to look
+    /// how much the socket should hold.
+    pub fn note_outflow(&mut self, now: Time, bytes: usize) -> bool {
         let Some(mut outflow) = self.outflow.take() else { return false };
-        outflow.note(now, bytes, whole, self.has_work());
-        let is_due = !whole && outflow.is_look_due(now);
+        outflow.note(now, bytes, !self.refused, self.has_work());
+        let is_due = self.refused && outflow.is_look_due(now);
         self.outflow = Some(outflow);
         is_due
     }
@@ -208,15 +224,16 @@ impl Link {
     /// Moves what leaves next from a route's lanes to its queue, once that is empty: not too much, so
     /// that control still overtakes what waits. By `clock` sealing is measured.
     pub fn refill(&mut self, pool: &mut Pool, clock: &dyn Fn() -> Time) {
+        let narrow = self.narrow();
         let Some(lanes) = &mut self.lanes else { return };
         if self.queue.has_work() || !lanes.has_work() {
             return;
         }
         let mut segments = pool.list();
         let usual = if self.refused { ROUTE_BATCH_BYTES } else { ROUTE_BATCH_BYTES_FREE };
-        let slow = self.outflow.as_ref().and_then(|outflow| outflow.batch_bytes(ROUTE_BATCH_BYTES));
         let shrinks = self.transport.as_ref().map_or(1, |transport| transport.shrinks_to_one_in());
-        let most = slow.map_or(usual, |bytes| usual.min(bytes * shrinks));
+        let most = narrow.map_or(usual, |narrow| usual.min(narrow.batch_bytes() * shrinks));
+        lanes.are_narrow = narrow.is_some();
         lanes.take(pool, most, &mut segments);
         if self.transport.as_ref().is_none_or(|transport| transport.is_plain()) {
             return self.append_sealed(pool, segments);

@@ -8,6 +8,6 @@ mod queue;
 
 pub use lanes::Lanes;
 pub use link::{Closing, Link, LinkTable, OutboundLimits};
-pub use outflow::Outflow;
-pub use pool::{LARGE_BYTES as BLOCK_BYTES, Pool};
+pub use outflow::{Narrow, Outflow};
+pub use pool::Pool;
 pub use queue::{Queue, SHARE_BYTES_MIN};

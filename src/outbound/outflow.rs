@@ -1,6 +1,6 @@
 //! How fast the bytes of a route leave, and so how many of them to let go at a time.
 //!
-//! What has left the lanes is overtaken by nobody. On a fast wire that is over in no time; on a slow
+//! What has left the lanes is overtaken by nobody. On a fast wire that is over in no time; on a narrow
 //! one as much as a turn brings in would keep the other accounts waiting for long. So bytes are
 //! counted while more wait than the socket takes: what leaves then is what the wire carries.
 //!
@@ -12,12 +12,42 @@ use ring::Time;
 
 /// Bytes are counted for so long, at least.
 const WINDOW: Duration = Duration::from_millis(10);
-/// What leaves the lanes at once is to be over in so long.
-const BATCH_MILLIS: u64 = 1;
-/// So much leaves at once also over the slowest wire: less would make it wait for us.
-const BATCH_BYTES_MIN: u64 = 16 << 10;
-/// How often a socket that has no room is looked at.
+/// A wire that carries less a second is narrow: what leaves at a time over others lasts a millisecond.
+const NARROW_BELOW: u64 = 256 << 20;
+/// What leaves the lanes of a narrow wire at once is to be over in so many microseconds.
+const BATCH_MICROS: u64 = 150;
+/// So much leaves at once also over the narrowest wire: less would make it wait for us.
+const BATCH_BYTES_MIN: u64 = 4 << 10;
+/// An account that has so much waiting for a narrow wire is slow. It is less than for others, so that its
+/// own messages are not late for nothing, and no turn is long that brings so much.
+const HIGH_WATER_MILLIS: u64 = 20;
+/// But so much may wait also for the narrowest wire.
+const HIGH_WATER_MIN: u64 = 256 << 10;
+/// How often it is looked at how much a socket should hold.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// A wire that is narrow, by what it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Narrow {
+    /// Bytes a second.
+    pub rate: u64,
+}
+
+impl Narrow {
+    /// How much is to leave the lanes at a time.
+    #[must_use]
+    pub fn batch_bytes(self) -> usize {
+        usize::try_from((self.rate / 1000 * BATCH_MICROS / 1000).max(BATCH_BYTES_MIN))
+            .unwrap_or(usize::MAX)
+    }
+
+    /// Above so much an account is slow.
+    #[must_use]
+    pub fn high_water(self) -> usize {
+        usize::try_from((self.rate / 1000 * HIGH_WATER_MILLIS).max(HIGH_WATER_MIN))
+            .unwrap_or(usize::MAX)
+    }
+}
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -59,14 +89,13 @@ impl Outflow {
         (self.since, self.bytes, self.refused) = (now, 0, false);
     }
 
-    /// How much is to leave the lanes at a time, where the wire is too slow for `usual`.
+    /// What the wire carries, where that is little.
     #[must_use]
-    pub fn batch_bytes(&self, usual: usize) -> Option<usize> {
-        let bytes = (self.rate? / 1000 * BATCH_MILLIS).max(BATCH_BYTES_MIN);
-        usize::try_from(bytes).ok().filter(|bytes| *bytes < usual)
+    pub fn narrow(&self) -> Option<Narrow> {
+        self.rate.filter(|rate| *rate < NARROW_BELOW).map(|rate| Narrow { rate })
     }
 
-    /// Whether it is time to look what the socket holds.
+    /// Whether it is time to look how much the socket should hold.
     pub fn is_look_due(&mut self, now: Time) -> bool {
         let due = now - self.looked_at >= LOOK;
         if due {
@@ -80,8 +109,6 @@ impl Outflow {
 mod tests {
     use super::*;
 
-    const USUAL: usize = 256 << 10;
-
     fn at(micros: u64) -> Time {
         Time::from_nanos(1_000_000_000 + micros * 1000)
     }
@@ -94,42 +121,44 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_wire_gets_a_millisecond_of_it_at_a_time() {
+    fn a_narrow_wire_gets_a_fraction_of_a_millisecond_of_it_at_a_time() {
         let mut outflow = Outflow::default();
-        assert_eq!(outflow.batch_bytes(USUAL), None);
-        run(&mut outflow, 0, 50, 25_000, false, true);
-        let batch = outflow.batch_bytes(USUAL).unwrap();
-        assert!((24_000..27_000).contains(&batch), "{batch}");
+        assert_eq!(outflow.narrow(), None);
+        run(&mut outflow, 0, 50, 100_000, false, true);
+        let narrow = outflow.narrow().unwrap();
+        assert!((14_000..17_000).contains(&narrow.batch_bytes()), "{narrow:?}");
+        assert!((1_900_000..2_200_000).contains(&narrow.high_water()), "{narrow:?}");
         run(&mut outflow, 50, 100, 1000, false, true);
-        assert_eq!(outflow.batch_bytes(USUAL), Some(16 << 10));
+        let narrow = outflow.narrow().unwrap();
+        assert_eq!((narrow.batch_bytes(), narrow.high_water()), (4 << 10, 256 << 10));
     }
 
     #[test]
     fn a_fast_wire_gets_as_much_as_ever() {
         let mut outflow = Outflow::default();
         run(&mut outflow, 0, 50, 1_000_000, false, true);
-        assert_eq!(outflow.batch_bytes(USUAL), None);
+        assert_eq!(outflow.narrow(), None);
     }
 
     #[test]
     fn a_socket_that_takes_everything_is_not_slow_however_little_there_is() {
         let mut outflow = Outflow::default();
         run(&mut outflow, 0, 50, 25_000, true, true);
-        assert_eq!(outflow.batch_bytes(USUAL), None);
+        assert_eq!(outflow.narrow(), None);
     }
 
     #[test]
     fn the_time_in_which_nothing_waited_says_nothing_of_the_wire() {
         let mut outflow = Outflow::default();
         run(&mut outflow, 0, 50, 25_000, false, true);
-        let before = outflow.batch_bytes(USUAL);
+        let before = outflow.narrow();
         outflow.note(at(50_000), 1000, true, false);
         for pause in 1..100 {
             // A piece, and then the rest.
             outflow.note(at(50_000 + pause * 1_000_000), 2, false, true);
             outflow.note(at(50_001 + pause * 1_000_000), 4, true, false);
         }
-        assert_eq!(outflow.batch_bytes(USUAL), before);
+        assert_eq!(outflow.narrow(), before);
     }
 
     #[test]
@@ -137,19 +166,19 @@ mod tests {
         let mut outflow = Outflow::default();
         run(&mut outflow, 0, 50, 25_000, false, true);
         run(&mut outflow, 50, 61, 25_000, true, true);
-        assert!(outflow.batch_bytes(USUAL).unwrap() < 60_000, "one moment tells little");
+        assert!(outflow.narrow().unwrap().rate < 60_000_000, "one moment tells little");
         run(&mut outflow, 61, 110, 25_000, true, true);
-        assert_eq!(outflow.batch_bytes(USUAL), None);
+        assert_eq!(outflow.narrow(), None);
     }
 
     #[test]
     fn what_trickles_says_nothing_of_the_wire() {
         let mut outflow = Outflow::default();
         run(&mut outflow, 0, 50, 25_000, false, true);
-        let before = outflow.batch_bytes(USUAL);
+        let before = outflow.narrow();
         run(&mut outflow, 50, 1000, 100, false, false);
-        assert_eq!(outflow.batch_bytes(USUAL), before);
+        assert_eq!(outflow.narrow(), before);
         run(&mut outflow, 1000, 1050, 50_000, false, true);
-        assert!(outflow.batch_bytes(USUAL) > before);
+        assert!(outflow.narrow().unwrap().rate > before.unwrap().rate);
     }
 }

@@ -12,12 +12,15 @@ use crate::transport::Scratch;
 
 /// Capacity of a block for a few small messages.
 pub(super) const SMALL_BYTES: usize = 2 << 10;
+/// Capacity of a block for bulk that leaves by a narrow wire.
+pub(super) const MEDIUM_BYTES: usize = 8 << 10;
 /// Capacity of a block for bulk.
-pub const LARGE_BYTES: usize = 64 << 10;
+pub(super) const LARGE_BYTES: usize = 64 << 10;
 /// Shared blocks larger than this are not kept.
 const KEPT_BYTES_MAX: usize = 2 << 20;
 
 const SMALL_STOCK: usize = 256;
+const MEDIUM_STOCK: usize = 256;
 const LARGE_STOCK: usize = 64;
 const SHARED_STOCK: usize = 32;
 const LIST_STOCK: usize = 256;
@@ -26,6 +29,7 @@ const LIST_STOCK: usize = 256;
 #[derive(Default)]
 pub struct Pool {
     small: Vec<Vec<u8>>,
+    medium: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
     shared: Vec<Arc<Vec<u8>>>,
     lists: Vec<Vec<Segment>>,
@@ -39,6 +43,8 @@ impl Pool {
     pub fn block(&mut self, len: usize) -> Vec<u8> {
         let (stock, capacity) = if len <= SMALL_BYTES {
             (&mut self.small, SMALL_BYTES)
+        } else if len <= MEDIUM_BYTES {
+            (&mut self.medium, MEDIUM_BYTES)
         } else if len <= LARGE_BYTES {
             (&mut self.large, LARGE_BYTES)
         } else {
@@ -85,6 +91,7 @@ impl Pool {
     pub fn recycle_block(&mut self, mut block: Vec<u8>) {
         let (stock, most) = match block.capacity() {
             SMALL_BYTES => (&mut self.small, SMALL_STOCK),
+            MEDIUM_BYTES => (&mut self.medium, MEDIUM_STOCK),
             LARGE_BYTES => (&mut self.large, LARGE_STOCK),
             _ => return,
         };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use ring::{Batch, Segment};
 
-use super::pool::{LARGE_BYTES, Pool, SMALL_BYTES};
+use super::pool::{LARGE_BYTES, MEDIUM_BYTES, Pool, SMALL_BYTES};
 
 /// Bytes of one batch, but for its last segment: no less than a turn receives, or queues would grow
 /// while sockets have room.
@@ -31,6 +31,8 @@ pub struct Queue {
     /// A batch that left only in part, to go on with.
     rest: Option<Box<Batch>>,
     pending_bytes: usize,
+    /// Little of it leaves at a time, and blocks leave whole.
+    pub is_narrow: bool,
 }
 
 impl Queue {
@@ -38,6 +40,12 @@ impl Queue {
     #[must_use]
     pub const fn pending_bytes(&self) -> usize {
         self.pending_bytes
+    }
+
+    /// How much of the same is worth a block.
+    #[must_use]
+    pub const fn block_bytes(&self) -> usize {
+        if self.is_narrow { MEDIUM_BYTES } else { LARGE_BYTES }
     }
 
     /// Whether there is something to take.
@@ -60,7 +68,7 @@ impl Queue {
             // But behind a share there mostly comes the head of the next one, and no more.
             let behind_share = matches!(self.segments.last(), Some(Segment::Shared { .. }));
             let bulk = self.pending_bytes >= SMALL_BYTES / 2 && !behind_share;
-            let least = if bulk { LARGE_BYTES } else { 0 };
+            let least = if bulk { self.block_bytes() } else { 0 };
             self.tail = pool.block(room.max(least));
         }
         let before = self.tail.len();

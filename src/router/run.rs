@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::ids::AccountId;
-use crate::outbound::{BLOCK_BYTES, Closing, LinkTable, SHARE_BYTES_MIN};
+use crate::outbound::{Closing, LinkTable, SHARE_BYTES_MIN};
 use crate::proto::encode::MsgHead;
 use crate::proto::route::RoutedHead;
 use crate::session::{Group, Line, Recipient};
@@ -167,8 +167,9 @@ impl Router {
         let mut left = run.count;
         while left > 0 {
             // As many as one block takes.
-            let some = left.min((BLOCK_BYTES / each).max(1));
-            link.queue_of(line.account).write(pool, some * each, |out| {
+            let queue = link.queue_of(line.account);
+            let some = left.min((queue.block_bytes() / each).max(1));
+            queue.write(pool, some * each, |out| {
                 for message in messages.by_ref().take(some) {
                     out.extend_from_slice(head);
                     out.extend_from_slice(&message[line.bytes.len()..]);

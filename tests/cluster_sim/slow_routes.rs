@@ -12,7 +12,7 @@ use crate::history::History;
 use crate::plan::Shape;
 
 const LATENCY: Duration = Duration::from_millis(10);
-/// What a socket takes while nothing arrives: a quarter of what leaves at once over the slowest wire.
+/// What a socket takes while nothing arrives: much less than a batch.
 const WINDOW: usize = 4 << 10;
 const MESSAGES: usize = 8;
 const MESSAGE_LEN: usize = 4_000;

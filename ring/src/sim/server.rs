@@ -239,7 +239,7 @@ impl Server {
                 stream.sending = true;
             }
             Op::CancelReceive { socket } => self.assert_open(*socket),
-            Op::Fit { socket } => self.assert_open(*socket),
+            Op::Fit { socket, .. } => self.assert_open(*socket),
             Op::Shutdown { socket, .. } => {
                 self.open_stream(*socket, "a shutdown");
             }

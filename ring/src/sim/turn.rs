@@ -475,8 +475,12 @@ impl World {
         let taken = self.take_bytes(end, send);
         match send.mode {
             SendMode::Try => Some((taken, None, false)),
-            SendMode::Wait | SendMode::ZeroCopy if taken == 0 && send.batch.remaining() > 0 => None,
-            SendMode::Wait => Some((taken, None, false)),
+            SendMode::Wait | SendMode::Sparing | SendMode::ZeroCopy
+                if taken == 0 && send.batch.remaining() > 0 =>
+            {
+                None
+            }
+            SendMode::Wait | SendMode::Sparing => Some((taken, None, false)),
             SendMode::ZeroCopy => {
                 let notice = self.zero_copy_notice(end, taken);
                 send.notice = Some(notice);

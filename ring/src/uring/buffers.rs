@@ -26,6 +26,10 @@ const BUFFERS: u16 = 256;
 const PUBLISHED_MIN: usize = 16;
 /// What the published set may receive in a turn: about a second-level cache.
 const HOT_BYTES: usize = 1 << 20;
+/// The average follows what is received in so many steps. Up at once and down slowly: among many small
+/// receives the next flood must not find buffers for 16 MiB, which would be one turn.
+const UP: usize = 4;
+const DOWN: usize = 1024;
 /// The only buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
 
@@ -36,7 +40,7 @@ pub(super) struct Buffers {
     entries: Mapping,
     tail: u16,
     published: usize,
-    /// Moving average of the bytes a receive brings.
+    /// Moving average of the bytes a receive brings, with more weight for many.
     fill: usize,
 }
 
@@ -79,11 +83,13 @@ impl Buffers {
         self.commit();
     }
 
-    /// Takes the buffer of a completion out of the published set, `len` bytes filled.
-    pub(super) fn take(&mut self, id: u16, len: u32) -> crate::Lease {
+    /// Takes the buffer of a completion out of the published set, so many bytes `filled`.
+    pub(super) fn take(&mut self, id: u16, filled: u32) -> crate::Lease {
         self.published -= 1;
-        self.fill = (self.fill * 15 + len as usize).div_ceil(16);
-        crate::Lease::pooled(Rc::clone(&self.memory) as Rc<dyn LeasePool>, id, len)
+        let (fill, len) = (self.fill, filled as usize);
+        let slowness = if len > fill { UP } else { DOWN };
+        self.fill = (fill * (slowness - 1) + len).div_ceil(slowness);
+        crate::Lease::pooled(Rc::clone(&self.memory) as Rc<dyn LeasePool>, id, filled)
     }
 
     fn publish(&mut self, id: u16) {

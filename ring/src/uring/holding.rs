@@ -2,7 +2,7 @@
 //!
 //! A socket takes bytes as long as it has room, and the kernel makes room for throughput alone: on a
 //! slow wire what it holds lasts for tens of milliseconds, and nothing that is sent later overtakes
-//! it. Here it is given about two milliseconds of its wire, and of its round trip twice, and the
+//! it. Here it is given a fraction of a millisecond of its wire, and of its round trip twice, and the
 //! choice is the kernel's again where that would be much.
 //!
 //! Invariant: what is remembered of a socket is forgotten before its number is used again.
@@ -11,62 +11,37 @@ use std::time::Duration;
 
 use super::socket;
 
-/// What a socket may hold lasts so long on its wire, beside twice the round trip.
-const HOLDS: Duration = Duration::from_millis(2);
+/// What a socket may hold lasts so long on its wire, beside twice the round trip: about the time that a
+/// shard needs to hear of room, and to use it.
+const HOLDS: Duration = Duration::from_micros(300);
 /// A socket is not made smaller: it would run dry before we hear that it has room.
-const BYTES_MIN: u64 = 32 << 10;
+const BYTES_MIN: u64 = 8 << 10;
 /// From here on the kernel's own choice stands: a fast wire, or a long one.
 const BYTES_MAX: u64 = 192 << 10;
-/// Single measurements lie; the middle one of so many does not.
-const MEASUREMENTS: usize = 5;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Holding {
-    flows: Vec<Flow>,
-}
-
-#[derive(Debug)]
-struct Flow {
-    socket: i32,
-    /// Bytes a second that the wire has carried, the oldest first.
-    rates: Vec<u64>,
-    /// What the socket may hold now; nothing where the kernel chooses.
-    bytes: Option<u64>,
+    /// Sockets for which the kernel does not choose, and how much they may hold.
+    fitted: Vec<(i32, u64)>,
 }
 
 impl Holding {
-    /// Measures a socket's wire and adapts what the socket may hold.
-    pub(super) fn fit(&mut self, socket: i32) {
-        let Some((rate, round_trip)) = socket::wire(socket) else { return };
-        let known = self.flows.iter().position(|flow| flow.socket == socket);
-        let at = known.unwrap_or_else(|| {
-            self.flows.push(Flow { socket, rates: Vec::new(), bytes: None });
-            self.flows.len() - 1
-        });
-        let flow = &mut self.flows[at];
-        let bytes = flow.measured(rate, round_trip);
-        if is_news(flow.bytes, bytes) && socket::hold(socket, bytes).is_ok() {
-            flow.bytes = bytes;
+    /// Adapts what a socket may hold to a wire that has carried `rate` bytes a second.
+    pub(super) fn fit(&mut self, socket: i32, rate: Option<u64>) {
+        let wanted = rate
+            .and_then(|rate| Some((rate, socket::round_trip(socket)?)))
+            .and_then(|(rate, round_trip)| bytes_for(rate, round_trip));
+        let now = self.fitted.iter().find(|(known, _)| *known == socket).map(|(_, bytes)| *bytes);
+        if is_news(now, wanted) && socket::hold(socket, wanted).is_ok() {
+            self.forget(socket);
+            self.fitted.extend(wanted.map(|bytes| (socket, bytes)));
         }
     }
 
     /// The socket is closed.
     pub(super) fn forget(&mut self, socket: i32) {
-        self.flows.retain(|flow| flow.socket != socket);
-    }
-}
-
-impl Flow {
-    /// What the socket is to hold after one more measurement.
-    fn measured(&mut self, rate: u64, round_trip: Duration) -> Option<u64> {
-        if self.rates.len() == MEASUREMENTS {
-            self.rates.remove(0);
-        }
-        self.rates.push(rate);
-        let mut sorted = self.rates.clone();
-        sorted.sort_unstable();
-        bytes_for(sorted[sorted.len() / 2], round_trip)
+        self.fitted.retain(|(known, _)| *known != socket);
     }
 }
 
@@ -96,28 +71,13 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_wire_gets_two_milliseconds_and_a_fast_or_long_one_what_the_kernel_gives() {
-        check(10, 100, Some(32 << 10));
-        check(200, 0, Some(50_000));
-        check(200, 1000, Some(100_000));
+    fn a_slow_wire_gets_a_fraction_of_a_millisecond_and_a_long_one_what_the_kernel_gives() {
+        check(10, 100, Some(8 << 10));
+        check(1000, 0, Some(37_500));
+        check(200, 1000, Some(57_500));
         check(200, 10_000, None);
-        check(1000, 100, None);
         check(10_000, 10, None);
         check(u64::MAX / 125_000, u64::MAX, None);
-    }
-
-    #[test]
-    fn a_single_measurement_changes_nothing() {
-        let mut flow = Flow { socket: 0, rates: Vec::new(), bytes: None };
-        for _ in 0..MEASUREMENTS {
-            flow.measured(25_000_000, Duration::ZERO);
-        }
-        assert_eq!(flow.measured(600_000_000, Duration::ZERO), Some(50_000));
-        assert_eq!(flow.measured(25_000_000, Duration::ZERO), Some(50_000));
-        for _ in 0..MEASUREMENTS {
-            flow.measured(600_000_000, Duration::ZERO);
-        }
-        assert_eq!(flow.measured(600_000_000, Duration::ZERO), None);
     }
 
     #[test]

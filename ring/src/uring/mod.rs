@@ -348,7 +348,7 @@ impl Ring for Uring {
             }
             Op::Connect { address } => self.push_connect(token, address),
             Op::Shutdown { socket, how } => socket::shutdown(socket, how),
-            Op::Fit { socket } => self.holding.fit(socket.0),
+            Op::Fit { socket, rate } => self.holding.fit(socket.0, rate),
             Op::Close { socket } => {
                 self.holding.forget(socket.0);
                 self.push_silent(opcode::Close::new(types::Fd(socket.0)).build());
@@ -514,6 +514,43 @@ mod tests {
             let end = if number % 2 == 0 { "!" } else { "" };
             assert_eq!(heard, format!("{number};{end}"));
         }
+    }
+
+    /// Sends pieces to a peer that does not read, until one waits; how many bytes the socket holds then.
+    fn held(mode: SendMode) -> i32 {
+        use std::net::{TcpListener, TcpStream};
+
+        const PIECE: usize = 4 << 10;
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let near = TcpStream::connect(listener.local_addr().expect("an address")).expect("a dial");
+        let _far = listener.accept().expect("a connection");
+        let mut ring = Uring::new(UringOptions { busy_poll: BusyPoll::Off }).expect("a ring");
+        let (token, socket) = (Token::new(1, 1), Socket(near.as_raw_fd()));
+        let mut done = Vec::new();
+        // The first bytes make a round trip, so that there is one to go by.
+        for number in 0.. {
+            done.clear();
+            let batch = Batch::new(vec![Segment::Own(vec![1; PIECE])]);
+            ring.push(token, Op::Send { socket, batch, mode });
+            ring.turn(Duration::from_millis(20), &mut done).expect("a turn");
+            if done.is_empty() {
+                assert!(number > 4, "the peer's window takes more than {number} pieces");
+                break;
+            }
+            if number == 0 {
+                ring.push(token, Op::Fit { socket, rate: Some(1_000_000) });
+            }
+        }
+        let mut bytes = 0;
+        // SAFETY: the call writes one int to the address of one.
+        assert_eq!(unsafe { libc::ioctl(socket.0, libc::TIOCOUTQ, &raw mut bytes) }, 0);
+        bytes
+    }
+
+    #[test]
+    fn a_sparing_send_leaves_room_that_a_waiting_one_takes() {
+        let (sparing, waiting) = (held(SendMode::Sparing), held(SendMode::Wait));
+        assert!(sparing <= 16 << 10 && waiting > 32 << 10, "{sparing} bytes, {waiting} bytes");
     }
 
     #[test]

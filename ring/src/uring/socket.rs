@@ -45,9 +45,8 @@ pub fn keep_unsent_short(listener: Socket) {
     let _ = set_number(listener.0, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX);
 }
 
-/// What the wire of a connection carries, in bytes a second, and its shortest round trip, as the kernel
-/// has measured them; nothing while it has not.
-pub(super) fn wire(fd: i32) -> Option<(u64, Duration)> {
+/// The shortest round trip of a connection that the kernel has measured.
+pub(super) fn round_trip(fd: i32) -> Option<Duration> {
     // SAFETY: all zeros is a valid value of this plain structure.
     let mut info: libc::tcp_info = unsafe { mem::zeroed() };
     #[expect(clippy::cast_possible_truncation, reason = "some two hundred")]
@@ -56,8 +55,8 @@ pub(super) fn wire(fd: i32) -> Option<(u64, Duration)> {
     // SAFETY: `to` has room for `len` bytes, and both outlive the call.
     let got = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, to, &raw mut len) };
     check(got).ok()?;
-    let rate = info.tcpi_delivery_rate;
-    (rate > 0).then(|| (rate, Duration::from_micros(u64::from(info.tcpi_min_rtt))))
+    // Before the first measurement it is the largest number.
+    (info.tcpi_min_rtt < u32::MAX).then(|| Duration::from_micros(u64::from(info.tcpi_min_rtt)))
 }
 
 /// Not in `libc`: which of a socket's buffers are not the kernel's to size.
