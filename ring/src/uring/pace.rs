@@ -6,6 +6,7 @@
 //! asked for a window.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use crate::Time;
@@ -37,8 +38,11 @@ const CHECK_EVERY: Duration = Duration::from_millis(1);
 const SWITCHES_MAX: i64 = 8;
 /// Checks after which a look is taken at what they found together.
 const CHECKS: u32 = 10;
-/// More involuntary switches than this in so many checks: the core is shared now and then.
+/// More involuntary switches than this in so many checks: others want the core now and then.
 const SWITCHES_NOW_AND_THEN_MAX: i64 = 1;
+/// But only when we have waited longer than this for the core meanwhile, a twentieth of the time: the
+/// kernel's own threads are there everywhere, each for microseconds.
+const WAITED_MAX: Duration = Duration::from_micros(500);
 /// First and longest time without polling after the core was found to be shared now and then.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// The same when somebody as busy shares it: trying again costs both of them.
@@ -55,9 +59,20 @@ pub(super) struct Pace {
     resume_at: Time,
     checked_at: Time,
     switches: i64,
+    waited: Duration,
     /// Checks since the last look at them together, and what they found.
     checks: u32,
+    found: Found,
+    run_queue: RunQueue,
+}
+
+/// What a check finds: how the core was shared since the one before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    /// Involuntary switches.
     driven_off: i64,
+    /// How long this thread waited for its core.
+    waited: Duration,
 }
 
 impl Pace {
@@ -71,8 +86,10 @@ impl Pace {
             resume_at: Time::ZERO,
             checked_at: Time::ZERO,
             switches: 0,
+            waited: Duration::ZERO,
             checks: 0,
-            driven_off: 0,
+            found: Found::default(),
+            run_queue: RunQueue::default(),
         }
     }
 
@@ -104,34 +121,40 @@ impl Pace {
         }
         let since_check = now - self.checked_at;
         let switches = involuntary_switches();
-        let driven_off = switches - self.switches;
-        (self.checked_at, self.switches) = (now, switches);
+        // Where the system does not tell, switches alone must do.
+        let waited = self.run_queue.waited().unwrap_or(self.waited + WAITED_MAX * 2);
+        let found = Found {
+            driven_off: switches - self.switches,
+            waited: waited.saturating_sub(self.waited),
+        };
+        (self.checked_at, self.switches, self.waited) = (now, switches, waited);
         // A count from before the last sleep says nothing about polling.
         if since_check > CHECK_EVERY * 4 {
-            (self.checks, self.driven_off) = (0, 0);
+            (self.checks, self.found) = (0, Found::default());
             return true;
         }
-        self.judge(now, driven_off)
+        self.judge(now, found)
     }
 
-    /// Whether polling may go on after so many switches since the last check.
-    fn judge(&mut self, now: Time, driven_off: i64) -> bool {
+    /// Whether polling may go on after what a check has found.
+    fn judge(&mut self, now: Time, found: Found) -> bool {
         self.checks += 1;
-        self.driven_off += driven_off;
-        if driven_off > SWITCHES_MAX {
+        self.found.driven_off += found.driven_off;
+        self.found.waited += found.waited;
+        if found.driven_off > SWITCHES_MAX {
             self.step_back(now, LONG_BACK_OFF);
             return false;
         }
         if self.checks < CHECKS {
             return true;
         }
-        let all = self.driven_off;
-        (self.checks, self.driven_off) = (0, 0);
-        if all > SWITCHES_NOW_AND_THEN_MAX {
+        let all = std::mem::take(&mut self.found);
+        self.checks = 0;
+        if all.driven_off > SWITCHES_NOW_AND_THEN_MAX && all.waited > WAITED_MAX {
             self.step_back(now, BACK_OFF);
             return false;
         }
-        if all == 0 {
+        if all.driven_off == 0 {
             self.back_off = (self.back_off - self.back_off / 8).max(BACK_OFF.0);
         }
         true
@@ -142,7 +165,7 @@ impl Pace {
         self.resume_at = now + back_off;
         // A long one found before is not cut short by a lighter finding.
         self.back_off = (back_off * 2).min(longest.max(back_off));
-        (self.checks, self.driven_off) = (0, 0);
+        (self.checks, self.found) = (0, Found::default());
     }
 }
 
@@ -179,6 +202,26 @@ fn is_one_or_less(cpu_max: &str) -> bool {
     matches!((words.next(), words.next()), (Some(Ok(quota)), Some(Ok(period))) if quota <= period)
 }
 
+/// How long a thread has waited for a core, from its first question on.
+#[derive(Debug, Default)]
+struct RunQueue {
+    /// What the system tells; nothing where it does not.
+    told: Option<Option<fs::File>>,
+}
+
+impl RunQueue {
+    /// How long the thread that asked first has waited so far.
+    fn waited(&mut self) -> Option<Duration> {
+        let told =
+            self.told.get_or_insert_with(|| fs::File::open("/proc/thread-self/schedstat").ok());
+        let mut text = [0; 64];
+        let len = told.as_ref()?.read_at(&mut text, 0).ok()?;
+        // Time on a core, time waiting for one, and turns on one.
+        let nanos = std::str::from_utf8(&text[..len]).ok()?.split(' ').nth(1)?.parse().ok()?;
+        Some(Duration::from_nanos(nanos))
+    }
+}
+
 /// How often this thread was driven from its core.
 fn involuntary_switches() -> i64 {
     // SAFETY: all zeros is a valid value of this plain structure.
@@ -194,6 +237,10 @@ mod tests {
 
     fn at(micros: u64) -> Time {
         Time::from_nanos(micros * 1000)
+    }
+
+    fn found(driven_off: i64, waited_micros: u64) -> Found {
+        Found { driven_off, waited: Duration::from_micros(waited_micros) }
     }
 
     fn after_arrivals_every(gap_micros: u64) -> Pace {
@@ -219,22 +266,34 @@ mod tests {
     #[test]
     fn somebody_as_busy_on_the_core_is_given_way_at_once_and_for_long() {
         let mut pace = after_arrivals_every(50);
-        assert!(pace.judge(at(10_000), SWITCHES_MAX));
-        assert!(!pace.judge(at(11_000), 20));
+        assert!(pace.judge(at(10_000), found(SWITCHES_MAX, 100)));
+        assert!(!pace.judge(at(11_000), found(20, 100)));
         assert_eq!(pace.poll_until(at(500_000)), None);
         assert!(pace.poll_until(at(11_000 + 1_000_000)).is_some());
-        assert!(!pace.judge(at(2_000_000), 20));
+        assert!(!pace.judge(at(2_000_000), found(20, 100)));
         assert_eq!(pace.poll_until(at(2_000_000 + 1_900_000)), None, "longer each time");
     }
 
     #[test]
     fn a_core_that_is_shared_now_and_then_is_given_way_for_a_moment() {
         let mut pace = after_arrivals_every(50);
-        let went_on =
-            (0..u64::from(CHECKS)).filter(|n| pace.judge(at(10_000 + n * 1000), 1)).count();
-        assert_eq!(u32::try_from(went_on), Ok(CHECKS - 1));
+        let share = |n: &u64| pace.judge(at(10_000 + n * 1000), found(1, 100));
+        assert_eq!((0..u64::from(CHECKS)).filter(share).count() + 1, CHECKS as usize);
         assert_eq!(pace.poll_until(at(20_000)), None);
         assert!(pace.poll_until(at(19_000 + 50_000)).is_some());
+    }
+
+    #[test]
+    fn those_who_take_the_core_for_microseconds_are_not_given_way() {
+        let mut pace = after_arrivals_every(50);
+        assert!((0..1000).all(|n| pace.judge(at(10_000 + n * 1000), found(2, 40))));
+    }
+
+    #[test]
+    fn the_system_tells_how_long_a_thread_has_waited() {
+        let mut run_queue = RunQueue::default();
+        let before = run_queue.waited().expect("a kernel that counts");
+        assert!(run_queue.waited().expect("another answer") >= before);
     }
 
     #[test]
