@@ -31,7 +31,10 @@ impl Holding {
     pub(super) fn fit(&mut self, socket: i32, rate: Option<u64>) {
         let wanted = rate
             .and_then(|rate| Some((rate, socket::round_trip(socket)?)))
-            .and_then(|(rate, round_trip)| bytes_for(rate, round_trip));
+            .and_then(|(rate, round_trip)| bytes_for(rate, round_trip))
+            // Step by step: a socket has no room before two thirds of its size are enough for what it
+            // holds, and until then nobody sees that bytes leave.
+            .map(|bytes| bytes.max(socket::held_bytes(socket)));
         let now = self.fitted.iter().find(|(known, _)| *known == socket).map(|(_, bytes)| *bytes);
         if is_news(now, wanted) && socket::hold(socket, wanted).is_ok() {
             self.forget(socket);

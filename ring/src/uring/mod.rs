@@ -517,7 +517,7 @@ mod tests {
     }
 
     /// Sends pieces to a peer that does not read, until one waits; how many bytes the socket holds then.
-    fn held(mode: SendMode) -> i32 {
+    fn held(mode: SendMode) -> u64 {
         use std::net::{TcpListener, TcpStream};
 
         const PIECE: usize = 4 << 10;
@@ -541,10 +541,7 @@ mod tests {
                 ring.push(token, Op::Fit { socket, rate: Some(1_000_000) });
             }
         }
-        let mut bytes = 0;
-        // SAFETY: the call writes one int to the address of one.
-        assert_eq!(unsafe { libc::ioctl(socket.0, libc::TIOCOUTQ, &raw mut bytes) }, 0);
-        bytes
+        socket::held_bytes(socket.0)
     }
 
     #[test]

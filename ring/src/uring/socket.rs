@@ -45,6 +45,14 @@ pub fn keep_unsent_short(listener: Socket) {
     let _ = set_number(listener.0, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX);
 }
 
+/// Bytes that a connection holds, because they have not left or the peer has not acknowledged them.
+pub(super) fn held_bytes(fd: i32) -> u64 {
+    let mut bytes: i32 = 0;
+    // SAFETY: the call writes one int to the address of one, which outlives it.
+    let got = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
+    check(got).ok().and_then(|_| u64::try_from(bytes).ok()).unwrap_or(0)
+}
+
 /// The shortest round trip of a connection that the kernel has measured.
 pub(super) fn round_trip(fd: i32) -> Option<Duration> {
     // SAFETY: all zeros is a valid value of this plain structure.
