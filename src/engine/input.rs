@@ -92,20 +92,14 @@ impl Engine {
     }
 
     fn pause_if_much_waits(&mut self, index: u32) {
-        let token = self.links.token(index);
         let Some(client) = self.clients[index as usize].as_ref() else { return };
         // Before its log-in a client may not make the server keep more than one read brings.
         let most = if client.phase == Phase::Open { WAITING_MAX } else { 0 };
         if client.input.waiting() > UNVERIFIED_MAX && client.phase != Phase::Open {
             return self.close(index, crate::close::CloseReason::AuthenticationFailure.into());
         }
-        if client.input.waiting() > most
-            && let Some(link) = self.links.at_mut(index)
-            && link.receiving
-            && !link.cancelling
-        {
-            link.cancelling = true;
-            self.ops.push((token, ring::Op::CancelReceive { socket: link.socket }));
+        if client.input.waiting() > most {
+            self.stop_receiving(index);
         }
     }
 

@@ -390,6 +390,18 @@ impl Engine {
         true
     }
 
+    /// Ends the receive of a connection for which enough waits.
+    fn stop_receiving(&mut self, index: u32) {
+        let token = self.links.token(index);
+        if let Some(link) = self.links.at_mut(index)
+            && link.receiving
+            && !link.cancelling
+        {
+            link.cancelling = true;
+            self.ops.push((token, Op::CancelReceive { socket: link.socket }));
+        }
+    }
+
     fn receive_ended(&mut self, token: Token, reason: EndReason) {
         let Some(link) = self.links.get_mut(token) else { return };
         link.receiving = false;

@@ -21,8 +21,6 @@ use super::{End, Engine, Notice};
 
 /// Control lines up to this length are compared with the next one.
 const LINE_COMPARED_MAX: usize = 512;
-/// Bytes that may wait behind what the control plane judges.
-const WAITING_MAX: usize = 256 << 10;
 
 impl From<RouteError> for End {
     fn from(error: RouteError) -> Self {
@@ -37,16 +35,15 @@ impl Engine {
         route.heard_at = self.now;
         let Some(mut transport) = self.take_transport(index) else {
             let consumed = self.received_plain(index, &mut route, bytes);
-            return self.finish_route_turn(index, route, consumed);
+            return self.finish_route(index, route, consumed);
         };
-        let consumed = if route.unread {
+        if route.unread {
             let kept = transport.keep(&mut self.links.pool.scratch, bytes);
-            kept.map_err(|error| not_understood(&route, &error))
-        } else {
-            self.open_some(index, &mut route, &mut transport, bytes)
-        };
-        self.restore_transport(index, transport);
-        self.finish_route_turn(index, route, consumed);
+            let kept = kept.map_err(|error| not_understood(&route, &error));
+            self.restore_transport(index, transport);
+            return self.finish_route(index, route, kept);
+        }
+        self.open_some(index, route, transport, bytes);
     }
 
     /// Goes on with routes that have brought more than a turn may open: few compressed bytes can be many
@@ -54,27 +51,12 @@ impl Engine {
     pub(super) fn read_on(&mut self) {
         for _ in 0..self.unread.len() {
             let Some(token) = self.unread.pop_front() else { break };
-            if self.links.get_mut(token).is_some_and(|link| link.closing == Closing::No) {
-                self.read_on_route(token.index);
+            if self.links.get_mut(token).is_some_and(|link| link.closing == Closing::No)
+                && let Some(transport) = self.take_transport(token.index)
+                && let Some(route) = self.routes.remove(&token.index)
+            {
+                self.open_some(token.index, route, transport, &[]);
             }
-        }
-    }
-
-    fn read_on_route(&mut self, index: u32) {
-        let Some(mut route) = self.routes.remove(&index) else { return };
-        let Some(mut transport) = self.take_transport(index) else {
-            self.routes.insert(index, route);
-            return;
-        };
-        let consumed = self.open_some(index, &mut route, &mut transport, &[]);
-        self.restore_transport(index, transport);
-        let (is_behind, has_ended) = (route.is_behind(), route.has_ended);
-        let goes_on = consumed.is_ok() && !is_behind;
-        self.finish_route_turn(index, route, consumed);
-        if goes_on && has_ended {
-            self.close(index, CloseReason::ClientClosed.into());
-        } else if goes_on {
-            self.arm_route(index);
         }
     }
 
@@ -82,28 +64,26 @@ impl Engine {
     fn open_some(
         &mut self,
         index: u32,
-        route: &mut Route,
-        transport: &mut Transport,
+        mut route: Box<Route>,
+        mut transport: Box<Transport>,
         wire: &[u8],
-    ) -> Result<(), End> {
+    ) {
         let rtt = route.rtt;
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
         let opened = transport.open(&mut self.links.pool.scratch, wire, &mut plain);
         route.unread = opened == Ok(Progress::Paused);
         let consumed = match opened {
-            Ok(Progress::Done | Progress::Paused) => self.received_plain(index, route, &plain),
-            Err(error) => Err(not_understood(route, &error)),
+            Ok(Progress::Done | Progress::Paused) => self.received_plain(index, &mut route, &plain),
+            Err(error) => Err(not_understood(&route, &error)),
         };
         self.plain = plain;
-        if route.unread && !route.waits {
-            self.unread.push_back(self.links.token(index));
-        }
         if route.rtt != rtt {
             // A PONG was among them.
-            route.choose_level(transport);
+            route.choose_level(&mut transport);
         }
-        consumed
+        self.restore_transport(index, transport);
+        self.go_on_with(index, route, consumed);
     }
 
     fn take_transport(&mut self, index: u32) -> Option<Box<Transport>> {
@@ -115,23 +95,6 @@ impl Engine {
             link.transport = Some(transport);
             link.answer_handshake(pool);
             self.links.touch(index);
-        }
-    }
-
-    fn finish_route_turn(&mut self, index: u32, route: Box<Route>, consumed: Result<(), End>) {
-        let waiting = if route.waits { route.input.waiting() } else { 0 };
-        let is_unread = route.unread;
-        self.finish_route(index, route, consumed);
-        let token = self.links.token(index);
-        if let Some(link) = self.links.at_mut(index)
-            && link.receiving
-            && !link.cancelling
-        {
-            let kept = |transport: &Transport| if is_unread { transport.kept_bytes() } else { 0 };
-            if waiting + link.transport.as_deref().map_or(0, kept) > WAITING_MAX {
-                link.cancelling = true;
-                self.ops.push((token, ring::Op::CancelReceive { socket: link.socket }));
-            }
         }
     }
 

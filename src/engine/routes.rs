@@ -177,6 +177,8 @@ const DIALS: u32 = 1 << 31;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Plain bytes that a compressed stream may bring before its server is known.
 const UNTRUSTED_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a route that may wait, compressed or for the control plane.
+const WAITING_MAX: usize = 256 << 10;
 /// The first PING comes this soon, and measures the round trip.
 const FIRST_PING: Duration = Duration::from_secs(1);
 
@@ -507,11 +509,17 @@ impl Engine {
         let consumed = self.consume(index, &mut *route, waiting.as_slice());
         let used = consumed.unwrap_or(0);
         route.input.put_back(waiting, used);
+        self.go_on_with(index, route, consumed.map(drop));
+    }
+
+    /// Something of what a route brought was carried out: the rest has its turn next, or it ends, or it may
+    /// bring more.
+    pub(super) fn go_on_with(&mut self, index: u32, route: Box<Route>, consumed: Result<(), End>) {
         if route.unread && !route.waits {
             self.unread.push_back(self.links.token(index));
         }
         let has_ended = route.has_ended && !route.is_behind();
-        self.finish_route(index, route, consumed.map(drop));
+        self.finish_route(index, route, consumed);
         if has_ended {
             return self.close(index, CloseReason::ClientClosed.into());
         }
@@ -527,18 +535,25 @@ impl Engine {
         }
     }
 
-    /// A route's session goes back to its place, or ends.
+    /// A route's session goes back to its place, or ends. It is received from no longer once much waits.
     pub(super) fn finish_route(
         &mut self,
         index: u32,
         route: Box<Route>,
         consumed: Result<(), End>,
     ) {
+        let link = self.links.at(index).filter(|_| route.unread);
+        let transport = link.and_then(|link| link.transport.as_deref());
+        let unread = transport.map_or(0, Transport::kept_bytes);
+        let waiting = if route.waits { route.input.waiting() } else { 0 };
         self.routes.insert(index, route);
         if let Err(end) = consumed {
             self.close(index, end);
         }
         self.settle_overflowed();
+        if waiting + unread > WAITING_MAX {
+            self.stop_receiving(index);
+        }
     }
 
     /// Takes a route's session and what its server wants out.
@@ -648,10 +663,7 @@ impl Engine {
         // A PING that waits behind bulk, or a PONG that does, says nothing while the bulk moves.
         let now = self.now;
         let hears = now - route.heard_at < interval;
-        let drains = self
-            .links
-            .at(token.index)
-            .is_some_and(|link| link.pending_bytes() > 0 && now - link.progress_at < interval);
+        let drains = self.links.at(token.index).is_some_and(|link| link.drains(now, interval));
         let outstanding = route.pings_outstanding();
         if outstanding > 0 && (hears || drains) {
             return self.timers.schedule(now + interval, (token, Timer::RoutePing));

@@ -113,9 +113,8 @@ impl Engine {
             return self.schedule_ping(token, interval);
         }
         // A PING that waits behind bulk says nothing about a client that takes the bulk.
-        let drains = self.links.at(token.index).is_some_and(|link| {
-            link.queue.pending_bytes() > 0 && self.now - link.progress_at < interval
-        });
+        let link = self.links.at(token.index);
+        let drains = link.is_some_and(|link| link.drains(self.now, interval));
         if drains && pings.outstanding > 0 {
             return self.schedule_ping(token, interval);
         }

@@ -21,8 +21,6 @@ const QUANTUM_BYTES: usize = 64 << 10;
 pub struct Lanes {
     /// What goes before all messages.
     pub control: Queue,
-    /// The wire is narrow.
-    pub are_narrow: bool,
     /// What sealing has cost lately.
     pub sealing: Sealing,
     accounts: Vec<Lane>,
@@ -46,9 +44,7 @@ impl Lanes {
                 self.accounts.len() - 1
             }
         };
-        let queue = &mut self.accounts[at].queue;
-        queue.is_narrow = self.are_narrow;
-        queue
+        &mut self.accounts[at].queue
     }
 
     /// Bytes that wait in all lanes.

@@ -147,10 +147,11 @@ impl Link {
 
     /// Where an account's messages are appended.
     pub fn queue_of(&mut self, account: AccountId) -> &mut Queue {
-        match &mut self.lanes {
-            Some(lanes) => lanes.queue(account),
-            None => &mut self.queue,
-        }
+        let is_narrow = self.narrow().is_some();
+        let Some(lanes) = &mut self.lanes else { return &mut self.queue };
+        let queue = lanes.queue(account);
+        queue.is_narrow = is_narrow;
+        queue
     }
 
     /// Where answers and what else precedes messages is appended.
@@ -233,7 +234,6 @@ impl Link {
         let usual = if self.refused { ROUTE_BATCH_BYTES } else { ROUTE_BATCH_BYTES_FREE };
         let shrinks = self.transport.as_ref().map_or(1, |transport| transport.shrinks_to_one_in());
         let most = narrow.map_or(usual, |narrow| usual.min(narrow.batch_bytes() * shrinks));
-        lanes.are_narrow = narrow.is_some();
         lanes.take(pool, most, &mut segments);
         if self.transport.as_ref().is_none_or(|transport| transport.is_plain()) {
             return self.append_sealed(pool, segments);
@@ -294,6 +294,12 @@ impl Link {
         if let Some(lanes) = &mut self.lanes {
             lanes.discard(pool);
         }
+    }
+
+    /// Whether bytes wait, and some left not longer than `within` ago.
+    #[must_use]
+    pub fn drains(&self, now: Time, within: Duration) -> bool {
+        self.pending_bytes() > 0 && now - self.progress_at < within
     }
 
     /// Whether a slow recipient has not taken a byte for so long that nobody shall wait for it.

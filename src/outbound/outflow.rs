@@ -63,7 +63,7 @@ pub struct Outflow {
 }
 
 impl Outflow {
-    /// Bytes have left: all that were offered, or not; more wait, or not.
+    /// Bytes have left: the whole of what the socket was offered, at once, or not; more wait, or not.
     pub fn note(&mut self, now: Time, bytes: usize, whole: bool, more: bool) {
         // How long the first bytes after a pause took is not known.
         if !std::mem::replace(&mut self.waits, more) {

@@ -7,6 +7,7 @@
 //!
 //! Invariant: what is remembered of a socket is forgotten before its number is used again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::socket;
@@ -23,7 +24,7 @@ const BYTES_MAX: u64 = 192 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Holding {
     /// Sockets for which the kernel does not choose, and how much they may hold.
-    fitted: Vec<(i32, u64)>,
+    fitted: BTreeMap<i32, u64>,
 }
 
 impl Holding {
@@ -35,7 +36,7 @@ impl Holding {
             // Step by step: a socket has no room before two thirds of its size are enough for what it
             // holds, and until then nobody sees that bytes leave.
             .map(|bytes| bytes.max(socket::held_bytes(socket)));
-        let now = self.fitted.iter().find(|(known, _)| *known == socket).map(|(_, bytes)| *bytes);
+        let now = self.fitted.get(&socket).copied();
         if is_news(now, wanted) && socket::hold(socket, wanted).is_ok() {
             self.forget(socket);
             self.fitted.extend(wanted.map(|bytes| (socket, bytes)));
@@ -44,7 +45,7 @@ impl Holding {
 
     /// The socket is closed.
     pub(super) fn forget(&mut self, socket: i32) {
-        self.fitted.retain(|(known, _)| *known != socket);
+        self.fitted.remove(&socket);
     }
 }
 

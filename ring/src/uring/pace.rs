@@ -63,7 +63,7 @@ pub(super) struct Pace {
     /// Checks since the last look at them together, and what they found.
     checks: u32,
     found: Found,
-    run_queue: RunQueue,
+    schedule: Option<fs::File>,
 }
 
 /// What a check finds: how the core was shared since the one before.
@@ -76,6 +76,7 @@ struct Found {
 }
 
 impl Pace {
+    /// For a ring of the calling thread.
     pub(super) fn new(mode: BusyPoll) -> Self {
         Self {
             mode,
@@ -89,7 +90,7 @@ impl Pace {
             waited: Duration::ZERO,
             checks: 0,
             found: Found::default(),
-            run_queue: RunQueue::default(),
+            schedule: schedule(),
         }
     }
 
@@ -122,7 +123,8 @@ impl Pace {
         let since_check = now - self.checked_at;
         let switches = involuntary_switches();
         // Where the system does not tell, switches alone must do.
-        let waited = self.run_queue.waited().unwrap_or(self.waited + WAITED_MAX * 2);
+        let waited = self.schedule.as_ref().and_then(waited);
+        let waited = waited.unwrap_or(self.waited + WAITED_MAX * 2);
         let found = Found {
             driven_off: switches - self.switches,
             waited: waited.saturating_sub(self.waited),
@@ -202,24 +204,18 @@ fn is_one_or_less(cpu_max: &str) -> bool {
     matches!((words.next(), words.next()), (Some(Ok(quota)), Some(Ok(period))) if quota <= period)
 }
 
-/// How long a thread has waited for a core, from its first question on.
-#[derive(Debug, Default)]
-struct RunQueue {
-    /// What the system tells; nothing where it does not.
-    told: Option<Option<fs::File>>,
+/// Where the system tells how this thread is scheduled, if it does.
+fn schedule() -> Option<fs::File> {
+    fs::File::open("/proc/thread-self/schedstat").ok()
 }
 
-impl RunQueue {
-    /// How long the thread that asked first has waited so far.
-    fn waited(&mut self) -> Option<Duration> {
-        let told =
-            self.told.get_or_insert_with(|| fs::File::open("/proc/thread-self/schedstat").ok());
-        let mut text = [0; 64];
-        let len = told.as_ref()?.read_at(&mut text, 0).ok()?;
-        // Time on a core, time waiting for one, and turns on one.
-        let nanos = std::str::from_utf8(&text[..len]).ok()?.split(' ').nth(1)?.parse().ok()?;
-        Some(Duration::from_nanos(nanos))
-    }
+/// How long the thread has waited for a core so far.
+fn waited(schedule: &fs::File) -> Option<Duration> {
+    let mut text = [0; 64];
+    let len = schedule.read_at(&mut text, 0).ok()?;
+    // Time on a core, time waiting for one, and turns on one.
+    let nanos = std::str::from_utf8(&text[..len]).ok()?.split(' ').nth(1)?.parse().ok()?;
+    Some(Duration::from_nanos(nanos))
 }
 
 /// How often this thread was driven from its core.
@@ -291,9 +287,9 @@ mod tests {
 
     #[test]
     fn the_system_tells_how_long_a_thread_has_waited() {
-        let mut run_queue = RunQueue::default();
-        let before = run_queue.waited().expect("a kernel that counts");
-        assert!(run_queue.waited().expect("another answer") >= before);
+        let schedule = schedule().expect("a kernel that counts");
+        let before = waited(&schedule).expect("an answer");
+        assert!(waited(&schedule).expect("another answer") >= before);
     }
 
     #[test]
