@@ -18,8 +18,9 @@ use std::sync::mpsc;
 use ring::spsc::{self, Consumer, Producer};
 use ring::{Doorbell, Socket, Time, Token};
 
+use crate::engine::Inbound;
 use crate::ids::AccountId;
-use crate::router::{Interest, Lost, Message, Origin, Place};
+use crate::router::{Delivered, Interest, Lost, Message, Origin, Place};
 
 /// Letters that fit the queue between two shards.
 const LETTERS_MAX: usize = 1024;
@@ -63,6 +64,9 @@ pub enum Letter {
     Slow(Token),
     /// One of them is not slow any more.
     Moving(Token),
+    /// Messages for the server itself. To the first shard, which publishes the answers: what the sender's
+    /// clients want stands there when they come.
+    ForServer(Inbound<Delivered>),
 }
 
 /// A request that a shard [was asked about](Sender::asks), and that nobody took.

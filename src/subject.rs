@@ -57,13 +57,13 @@ pub fn matches(filter: &[u8], subject: &[u8]) -> bool {
 /// Whether only servers may publish to `subject`: it names a gateway or a consensus group.
 #[inline]
 pub fn is_reserved(subject: &[u8]) -> bool {
-    is_below_any(subject, &[b"_GR_.", b"$GR.", b"$NRG."])
+    is_below_any(subject, &[b"_GR_.", b"$GR.", b"$NRG."]) || subject == b"$NRG."
 }
 
 /// Whether only servers may ask for answers to `reply`.
 #[inline]
 pub fn is_reserved_reply(reply: &[u8]) -> bool {
-    is_below_any(reply, &[b"_R_.", b"_GR_.", b"$GR.", b"$JS.ACK."])
+    is_below_any(reply, &[b"_R_.", b"_GR_.", b"$GR.", b"$JS.ACK."]) || reply == b"_R_."
 }
 
 /// Under which subject and reply a routed message is delivered to a client.

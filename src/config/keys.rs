@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
+use super::accounts::GLOBAL_ACCOUNT;
 use super::duration::{self, quote};
 use super::not_yet::{self, Answer, NotYet};
 use super::options::{BusyPoll, Shards, SubBarrier, WriteTimeout};
@@ -163,13 +164,13 @@ impl Reading {
             "authorization" => self.authorization(node),
             "no_auth_user" => self.set(node, |s| &mut s.no_auth_user),
             "accounts" => self.accounts(node),
-            "system_account" | "system" => {
-                if let Value::Text(name) = &node.value {
-                    self.settings.system_account = Some(name.clone());
-                } else {
-                    self.errors.push(node.error("system account name must be a string"));
-                }
-            }
+            "system_account" | "system" => match &node.value {
+                Value::Text(name) if name == GLOBAL_ACCOUNT => self.errors.push(node.error(
+                    "system_account \"$G\" is not supported yet: name an account of its own",
+                )),
+                Value::Text(name) => self.settings.system_account = Some(name.clone()),
+                _ => self.errors.push(node.error("system account name must be a string")),
+            },
             "no_system_account" | "no_system" | "no_sys_acc" => {
                 self.set(node, |s| &mut s.no_system_account);
             }

@@ -20,7 +20,7 @@ pub(super) enum Answer {
 pub(super) fn refusal(list: &[NotYet], key: &str, name: &str, node: &Node) -> Answer {
     match list.iter().find(|refused| refused.keys.contains(&name)) {
         None => Answer::Unknown,
-        Some(_) if is_off(&node.value) => Answer::Fine,
+        Some(refused) if is_off(&node.value, refused.empty_is_off) => Answer::Fine,
         Some(refused) => {
             let text = format!("{} is not supported yet: {}", quote(key), refused.remedy);
             Answer::Refused(node.error(text))
@@ -32,20 +32,27 @@ pub(super) fn refusal(list: &[NotYet], key: &str, name: &str, node: &Node) -> An
 pub(super) struct NotYet {
     keys: &'static [&'static str],
     remedy: &'static str,
+    /// An empty block says nothing; of some, the peer takes it as the wish for all that is usual.
+    empty_is_off: bool,
 }
 
 const fn not_yet(keys: &'static [&'static str], remedy: &'static str) -> NotYet {
-    NotYet { keys, remedy }
+    NotYet { keys, remedy, empty_is_off: true }
+}
+
+/// The same for blocks that act even when there is nothing in them.
+const fn not_even_empty(keys: &'static [&'static str], remedy: &'static str) -> NotYet {
+    NotYet { keys, remedy, empty_is_off: false }
 }
 
 /// A value that switches something off can stand, since it is off.
-fn is_off(value: &Value) -> bool {
+fn is_off(value: &Value, empty_is_off: bool) -> bool {
     match value {
         Value::Bool(truth) => !truth,
         Value::Integer(number) => *number == 0,
         Value::Text(text) => text.is_empty() || text.eq_ignore_ascii_case("disabled"),
         Value::Array(items) => items.is_empty(),
-        Value::Map(map) => map.is_empty(),
+        Value::Map(map) => empty_is_off && map.is_empty(),
         Value::Float(_) | Value::Date(_) => false,
     }
 }
@@ -53,12 +60,12 @@ fn is_off(value: &Value) -> bool {
 pub(super) const TOP_LEVEL: &[NotYet] = &[
     not_yet(&["gateway"], "remove it, servers meet by the routes of a cluster"),
     not_yet(&["leaf", "leafnodes"], "remove it, servers meet by the routes of a cluster"),
-    not_yet(
+    not_even_empty(
         &["jetstream", "store_dir", "storedir", "default_js_domain"],
         "remove it, messages are not stored",
     ),
     not_yet(&["websocket", "ws", "mqtt"], "remove it, clients connect by TCP"),
-    not_yet(
+    not_even_empty(
         &["tls", "allow_non_tls", "ocsp", "ocsp_cache"],
         "remove it, and let a proxy terminate TLS",
     ),
@@ -98,7 +105,7 @@ pub(super) const AUTHORIZATION: &[NotYet] = &[
         &["default_permission", "default_permissions", "permissions"],
         "remove it, every user may publish and subscribe everywhere",
     ),
-    not_yet(&["auth_callout", "auth_hook"], "remove it, and list users"),
+    not_even_empty(&["auth_callout", "auth_hook"], "remove it, and list users"),
     not_yet(&["proxy_required"], "remove it, clients connect directly"),
 ];
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::accounts::{AccountOptions, GLOBAL_ACCOUNT};
+use super::accounts::AccountOptions;
 use super::cluster_settings::{Around, ClusterSettings};
 use super::duration;
 use super::options::{
@@ -280,9 +280,7 @@ fn validate_no_auth_user(options: &Options) -> Result<(), String> {
 
 /// A system account that was named has to be one of the accounts.
 fn validate_system_account(named: Option<&str>, options: &Options) -> Result<(), String> {
-    let exists = |name: &str| {
-        name == GLOBAL_ACCOUNT || options.accounts.iter().any(|account| account.name == name)
-    };
+    let exists = |name: &str| options.accounts.iter().any(|account| account.name == name);
     match named {
         Some(name) if !exists(name) => {
             Err("error resolving system account: account missing".into())

@@ -171,6 +171,10 @@ fn what_is_not_supported_yet_is_refused_by_name() {
     for (text, start) in [
         ("gateway { port: 1 }", "x.conf:1:0: \"gateway\" is not supported yet: "),
         ("port: 1\njetstream: true", "x.conf:2:1: \"jetstream\" is not supported yet: "),
+        ("jetstream {}", "x.conf:1:0: \"jetstream\" is not supported yet: "),
+        ("jetstream: {}", "x.conf:1:0: \"jetstream\" is not supported yet: "),
+        ("tls {}", "x.conf:1:0: \"tls\" is not supported yet: "),
+        ("system_account: \"$G\"", "x.conf:1:0: system_account \"$G\" is not supported yet: "),
         ("TLS { a: 1 }", "x.conf:1:0: \"TLS\" is not supported yet: "),
         (
             "authorization { users: [{user: a, permissions { publish: b } }] }",

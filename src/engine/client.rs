@@ -73,6 +73,10 @@ impl Engine {
             return Err(CloseReason::NoRespondersRequiresHeaders.into());
         }
         client.connected = true;
+        if client.pings.rtt.is_zero() {
+            // As the peer has it until a PING is answered.
+            client.pings.rtt = self.now - client.start;
+        }
         client.verbose = connect.verbose;
         client.pedantic = connect.pedantic;
         client.echo = connect.echo;
@@ -203,10 +207,10 @@ impl Engine {
         if queue == Some(subject::RESERVED_QUEUE) {
             return self.say_violation(index, Violation::Subscription { subject, queue });
         }
+        if limits.max_subscriptions > 0 && client.sids.len() >= limits.max_subscriptions {
+            return self.say_error(index, ErrorText::MaxSubscriptionsExceeded);
+        }
         if client.sids.find(&self.router.subscriptions, sid).is_none() {
-            if limits.max_subscriptions > 0 && client.sids.len() >= limits.max_subscriptions {
-                return self.say_error(index, ErrorText::MaxSubscriptionsExceeded);
-            }
             if !subject::is_valid_filter(subject) {
                 return self.say_error(index, ErrorText::InvalidSubject);
             }
@@ -352,7 +356,7 @@ impl Engine {
         self.count_out(delivery, message.body.len() - 2);
         self.hand_over_inbox(Some(client));
         if delivery.remote {
-            let nobody_here = delivery.local == 0 && delivery.routes == 0;
+            let nobody_here = Delivery { remote: false, ..delivery }.is_nobody();
             let asks = client.no_responders && message.reply.is_some() && nobody_here;
             let shards = self.post_to_shards(self.links.token(index), message, asks);
             client.touched_shards |= shards;
@@ -445,8 +449,8 @@ impl Engine {
         let Some(sid) = self.router.own_sid(account, reply, index) else { return };
         if let Some((link, pool)) = self.links.writer(index) {
             let room = limits::no_responders_len_max(reply.len() + sid.len() + subject.len());
+            // No message of anybody's: as with the peer, nothing counts it.
             link.queue.write(pool, room, |out| encode::no_responders(out, reply, sid, subject));
-            count_delivery(link, limits::no_responders_size(subject.len()));
         }
     }
 
@@ -501,9 +505,4 @@ fn claim(client: &mut Client, connect: &Connect) {
     if let Some(user) = &connect.user {
         client.about.get_or_insert_default().user.clone_from(user);
     }
-}
-
-fn count_delivery(link: &mut Link, size: usize) {
-    link.out_msgs += 1;
-    link.out_bytes += size as u64;
 }

@@ -88,6 +88,7 @@ impl Engine {
         let end = ReportedEnd { at: self.now, reason: reason.as_str() };
         let closed = ConnectionReport {
             end: Some(end),
+            pending_bytes: 0,
             closed_subscriptions: self.closed_subscriptions(client),
             ..self.connection(client, link)
         };

@@ -12,7 +12,7 @@ use crate::session::Hold;
 use crate::sublist::Owner;
 
 use super::barrier::Asker;
-use super::{Control, Engine};
+use super::{Control, Engine, Notice};
 
 /// Letters that are read in one turn.
 const LETTERS_A_TURN: usize = 256;
@@ -50,6 +50,7 @@ impl Engine {
                 Letter::Unserved(request) => self.on_unserved(&request),
                 Letter::Slow(token) => self.on_slow(from, token, true),
                 Letter::Moving(token) => self.on_slow(from, token, false),
+                Letter::ForServer(list) => self.notify(Notice::Deliveries(list)),
             }
         }
         self.letters_waiting = true;

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::close::CloseReason;
 use crate::ids::AccountId;
+use crate::mailbox::Letter;
 use crate::report::{AccountReport, ConnectionReport, End};
 use crate::router::Delivered;
 use crate::session::{Client, Phase};
@@ -20,6 +21,9 @@ const NEWS_BYTES: usize = 512;
 const DELIVERED_BYTES: usize = 192;
 /// Messages, and clients, of one turn that are told; the others are not.
 const TOLD_A_TURN: usize = 1024;
+
+/// The shard that publishes what the server itself has to say.
+const FIRST: u16 = 0;
 
 /// A client came or went.
 #[derive(Debug)]
@@ -186,14 +190,23 @@ impl Engine {
         }
         let size = |one: &Delivered| DELIVERED_BYTES + one.subject.len() + one.body.len();
         let deliveries = std::mem::take(&mut self.news.deliveries);
-        self.tell_inbound(deliveries, size, Notice::Deliveries);
+        self.tell_inbound(deliveries, size, Self::pass_to_server);
         let size = |news: &ClientNews| {
             let client = &news.client;
             let texts = [&client.name, &client.lang, &client.version, &client.authorized_user];
             NEWS_BYTES + texts.iter().map(|text| text.len()).sum::<usize>()
         };
         let clients = std::mem::take(&mut self.news.clients);
-        self.tell_inbound(clients, size, Notice::Clients);
+        self.tell_inbound(clients, size, |engine, list| engine.notify(Notice::Clients(list)));
+    }
+
+    /// Messages for the server go by way of the shard that its answers come from.
+    fn pass_to_server(&mut self, list: Inbound<Delivered>) {
+        if self.mail.shard == FIRST {
+            self.notify(Notice::Deliveries(list));
+        } else {
+            self.mail.post(FIRST, Letter::ForServer(list));
+        }
     }
 
     /// Tells the control plane a list, unless too much waits for it.
@@ -201,14 +214,14 @@ impl Engine {
         &mut self,
         list: Vec<T>,
         size: impl Fn(&T) -> usize,
-        notice: impl Fn(Inbound<T>) -> Notice,
+        tell: impl FnOnce(&mut Self, Inbound<T>),
     ) {
         if list.is_empty() {
             return;
         }
         let bytes = list.iter().map(size).sum();
         match Inbound::new(list, bytes, &self.shared) {
-            Some(list) => self.notify(notice(list)),
+            Some(list) => tell(self, list),
             None => self.counters.unheard += 1,
         }
     }

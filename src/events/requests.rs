@@ -137,11 +137,8 @@ impl Events {
         message: &Delivered,
         out: &mut Vec<Action>,
     ) {
-        let asked = request::options(message);
-        let Some(OneClient { cid }) = asked.and_then(|options| request::read(&options)).ok() else {
-            return;
-        };
-        if cid > 0 {
+        let asked = request::options(message).ok().filter(|options| !options.is_null());
+        if let Some(OneClient { cid }) = asked.and_then(|options| request::read(&options).ok()) {
             let question = Question::Client { cid, order };
             self.questions.ask(question, Purpose::Done(message.reply.clone()), out);
         }

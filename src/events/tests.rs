@@ -491,7 +491,11 @@ fn a_client_is_kicked_or_warned_and_the_configuration_read_again() {
     assert!(found[0].get("error").is_none() && found[0]["server"]["id"] == "NX");
     let found = world.ask("$SYS.REQ.SERVER.NX.LDM", r#"{"cid":8}"#, done);
     assert_eq!(found[0]["error"], json!({"code": 500, "description": "no such client id"}));
-    assert!(world.ask("$SYS.REQ.SERVER.NX.KICK", "{bad", done).is_empty());
+    let found = world.ask("$SYS.REQ.SERVER.NX.LDM", "{}", done);
+    assert_eq!(found[0]["error"], json!({"code": 500, "description": "no such client id"}));
+    for unreadable in ["{bad", ""] {
+        assert!(world.ask("$SYS.REQ.SERVER.NX.KICK", unreadable, done).is_empty());
+    }
     assert_eq!(world.ask("$SYS.REQ.SERVER.NX.RELOAD", "", done).len(), 1);
 }
 

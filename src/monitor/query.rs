@@ -46,7 +46,7 @@ impl Query {
     /// # Errors
     /// The text of the answer when it is neither a boolean nor `detail`.
     pub(super) fn subs(&self) -> Result<Subs, String> {
-        let detail = self.text("subs") == "detail";
+        let detail = self.text("subs").eq_ignore_ascii_case("detail");
         Ok(Subs::new(!detail && self.boolean("subs")?, detail))
     }
 

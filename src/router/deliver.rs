@@ -14,8 +14,10 @@ use super::{Delivered, Elsewhere, Message, Origin, Place, Reach, Router, is_name
 /// What became of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// Clients of this shard that got it, and the server itself.
+    /// Clients of this shard that got it.
     pub local: u32,
+    /// Subscriptions of the server itself that got it: nobody counts these as messages out.
+    pub own: u32,
     /// Routes of this shard that got it.
     pub routes: u32,
     /// Whether other shards get it.
@@ -26,7 +28,7 @@ impl Delivery {
     /// Whether nobody wanted the message.
     #[must_use]
     pub const fn is_nobody(&self) -> bool {
-        self.local == 0 && self.routes == 0 && !self.remote
+        self.local == 0 && self.own == 0 && self.routes == 0 && !self.remote
     }
 }
 
@@ -53,6 +55,7 @@ impl Router {
     /// it. What other shards are to get stands in `elsewhere` afterwards.
     pub fn deliver(&mut self, links: &mut LinkTable, message: &Message<'_>) -> Delivery {
         self.elsewhere.clear();
+        let heard = self.inbox.len();
         let matches = self.sublists[message.account.index()].matches(message.subject);
         let mut hand = Hand {
             subscriptions: &mut self.subscriptions,
@@ -88,7 +91,8 @@ impl Router {
         } else {
             self.write_to_routes(links, message)
         };
-        Delivery { local, routes, remote }
+        let own = u32::try_from(self.inbox.len() - heard).unwrap_or(u32::MAX);
+        Delivery { local: local - own, own, routes, remote }
     }
 
     /// Writes the message to each route that is to get it, once, with the queue groups that the

@@ -270,7 +270,7 @@ fn reports(every: i64) -> u32 {
 }
 
 /// Where clients reach this server.
-fn client_urls(options: &Options) -> Vec<String> {
+pub(super) fn client_urls(options: &Options) -> Vec<String> {
     if let Some(advertise) = &options.client_advertise {
         let port = advertise.port.unwrap_or(options.port);
         return vec![format!("{}:{port}", advertise.host)];

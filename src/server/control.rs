@@ -405,7 +405,9 @@ impl Source for Rc<Control> {
     }
 
     fn unready(&self) -> Option<String> {
-        None
+        // The peer's words: it listens no more.
+        let text = "failed to be ready for connections after 1ms: server";
+        self.lame_duck.get().then(|| text.to_owned())
     }
 
     fn accounts(&self) -> Arc<Accounts> {

@@ -16,7 +16,7 @@ use crate::report::{ClusterSettings, ServerFacts};
 use crate::session::SubjectRule;
 use crate::transport::tls::{self, TlsAcceptor, TlsConnector};
 
-use super::cluster::ClusterFacts;
+use super::cluster::{ClusterFacts, client_urls};
 
 /// Who this server is, for as long as it runs.
 #[derive(Clone, Debug)]
@@ -41,6 +41,9 @@ impl Identity {
         lame_duck: bool,
     ) -> ServerInfo {
         let (host, port) = advertised(options);
+        // Who stops does not recommend itself.
+        let own = if lame_duck { client_urls(options) } else { Vec::new() };
+        let connect_urls = cluster.connect_urls.iter().filter(|url| !own.contains(url));
         ServerInfo {
             host,
             port,
@@ -49,7 +52,7 @@ impl Identity {
             max_payload: options.max_payload,
             cluster: cluster.name.clone(),
             cluster_dynamic: cluster.dynamic,
-            connect_urls: cluster.connect_urls.clone(),
+            connect_urls: connect_urls.cloned().collect(),
             lame_duck,
             ..self.info.clone()
         }

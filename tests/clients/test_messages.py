@@ -55,6 +55,13 @@ class Messages(BrokerTest):
         reply = await client.request("ask", b"?", timeout=20, old_style=True)
         self.assertEqual(reply.data, b"yes")
 
+    async def test_the_server_answers_the_first_request_of_a_connection(self):
+        for _ in range(16):
+            client = await self.connect()
+            reply = await client.request("$SYS.REQ.USER.INFO", b"", timeout=20)
+            self.assertIn(b'"account":"$G"', reply.data)
+            await client.close()
+
     async def test_a_request_that_nobody_hears_fails_at_once(self):
         client = await self.connect()
         with self.assertRaises(NoRespondersError):

@@ -208,7 +208,11 @@ fn a_lame_duck_is_no_longer_recommended_and_still_carries_messages() {
         cluster.nodes[1].signal("USR2");
         await_told(&cluster, &mut clients[0], &[0, 2]);
         await_told(&cluster, &mut clients[2], &[0, 2]);
-        clients[1].await_info(|info| info["ldm"] == true);
+        let own = cluster.client_address(1);
+        clients[1].await_info(|info| {
+            let urls = info["connect_urls"].as_array().expect("where else to go");
+            info["ldm"] == true && urls.len() == 2 && urls.iter().all(|url| *url != *own)
+        });
         introduce_all(&mut clients);
         clients[2].publish("still", "here");
         assert_eq!(clients[1].message().text(), "here");

@@ -90,3 +90,41 @@ fn the_clients_of_an_account_are_counted_apart() {
         assert_eq!(counts, [("APP", Some(2)), ("OTHER", Some(1))]);
     });
 }
+
+#[test]
+fn only_what_clients_get_counts_as_messages_to_clients() {
+    on_each_layout(2, |layout| {
+        let cluster = Plan::new(layout).start();
+        let mut client = cluster.client(0);
+        // The server says that nobody is there, which is no message.
+        client.send(b"SUB r 1\r\nPUB nobody r 2\r\nhi\r\n");
+        assert!(client.message().text().is_empty());
+        let connz = cluster.nodes[0].monitor("/connz").expect("/connz answers");
+        let counts = ["out_msgs", "out_bytes"].map(|key| connz["connections"][0][key].as_u64());
+        assert_eq!(counts, [Some(0), Some(0)]);
+        for node in 0..2 {
+            assert_eq!(cluster.varz(node)["out_client_msgs"], 0, "node {node}");
+        }
+        client.send(b"PUB r 2\r\nhi\r\n");
+        assert_eq!(client.message().text(), "hi");
+        assert_eq!(cluster.varz(0)["out_client_msgs"], 1);
+    });
+}
+
+#[test]
+fn a_lame_duck_is_not_ready() {
+    on_each_layout(2, |layout| {
+        let plan =
+            Plan::new(layout).top("lame_duck_grace_period: \"10s\"\nlame_duck_duration: \"30s\"");
+        let cluster = plan.start();
+        let mut client = cluster.client(1);
+        let health = |node: usize| cluster.nodes[node].monitor("/healthz").expect("an answer");
+        assert_eq!(health(1)["status"], "ok");
+        cluster.nodes[1].signal("USR2");
+        client.await_info(|info| info["ldm"] == true);
+        let said = health(1);
+        assert_eq!(said["status"], "error");
+        assert_eq!(said["error"], "failed to be ready for connections after 1ms: server");
+        assert_eq!(health(0)["status"], "ok");
+    });
+}

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
 use crate::mesh::layout::skipped;
 use crate::mesh::{Cluster, Plan, on_each_layout};
 use crate::support::{nats_cli, poll};
@@ -62,6 +64,30 @@ fn server_list_shows_every_node() {
                 rows.len() == 1 && rows[0].contains(&"mesh")
             })
         });
+    });
+}
+
+#[test]
+fn a_heartbeat_counts_the_subscriptions_that_monitoring_counts() {
+    on_each_layout(3, |layout| {
+        let cluster = Plan::new(layout).top(ACCOUNTS).start();
+        let mut client = cluster.client_with(0, "\"user\":\"app\",\"pass\":\"app\"");
+        (0..50).for_each(|number| drop(client.subscribe(&format!("wanted.{number}"))));
+        client.flush();
+        let mut system = cluster.client_with(0, "\"user\":\"sys\",\"pass\":\"sys\"");
+        system.subscribe("answers");
+        for node in 0..3 {
+            let id = cluster.varz(node)["server_id"].as_str().expect("an id").to_owned();
+            // The two are not asked in one moment.
+            let same = poll(|| {
+                system
+                    .send(format!("PUB $SYS.REQ.SERVER.{id}.STATSZ answers 0\r\n\r\n").as_bytes());
+                let answer: Value = serde_json::from_str(&system.message().text()).expect("JSON");
+                let told = answer["statsz"]["subscriptions"].as_u64()?;
+                (told >= 50 && cluster.varz(node)["subscriptions"] == told).then_some(())
+            });
+            assert!(same.is_some(), "node {node}: {}", cluster.varz(node));
+        }
     });
 }
 
