@@ -89,23 +89,29 @@ impl Drop for SignalListener {
 /// What to print after the program's name; the exit status is 1 then, otherwise 0.
 pub fn send(request: &SignalRequest, program: &str) -> Result<(), String> {
     let (word, signal) = (request.signal.word(), number_of(request.signal));
+    let failure =
+        |number: u64, error| format!("\nsignal \"{word}\" {number}: {}", errno_text(error));
     let mut failures = String::new();
-    for pid in resolve(&request.target, program)? {
+    for pid in resolve(&request.target, program, |number| failure(number, Errno::SRCH))? {
         if let Err(error) = kill_process(pid, signal) {
-            let number = pid.as_raw_nonzero();
-            failures.push_str(&format!("\nsignal \"{word}\" {number}: {}", errno_text(error)));
+            let number = pid.as_raw_nonzero().get().unsigned_abs().into();
+            failures.push_str(&failure(number, error));
         }
     }
     if failures.is_empty() { Ok(()) } else { Err(failures) }
 }
 
-/// The processes that are meant.
-fn resolve(target: &SignalTarget, program: &str) -> Result<Vec<Pid>, String> {
+/// The processes that are meant; a number that no process can have is `missing`.
+fn resolve(
+    target: &SignalTarget,
+    program: &str,
+    missing: impl Fn(u64) -> String,
+) -> Result<Vec<Pid>, String> {
     let nobody = || format!("no {program} processes running");
     match target {
         SignalTarget::Process(pid) => {
             let found = i32::try_from(*pid).ok().and_then(Pid::from_raw);
-            Ok(vec![found.ok_or_else(|| format!("invalid pid: {pid}"))?])
+            Ok(vec![found.ok_or_else(|| missing(*pid))?])
         }
         SignalTarget::Only => match running(program).as_slice() {
             [] => Err(nobody()),
@@ -203,6 +209,8 @@ mod tests {
         check_refused(SignalTarget::Prefix(String::new()), "no no-such-name processes running");
         let gone = "\nsignal \"reload\" 999999999: no such process";
         check_refused(SignalTarget::Process(999_999_999), gone);
+        let gone = "\nsignal \"reload\" 4000000000: no such process";
+        check_refused(SignalTarget::Process(4_000_000_000), gone);
         let nobody = SignalTarget::Prefix("99999".into());
         assert_eq!(ask(ServerSignal::Reload, nobody, "no-such-name"), Ok(()), "no pid begins so");
     }
@@ -228,7 +236,7 @@ mod tests {
             assert_eq!(ask(ServerSignal::Term, target(child.id()), name), Ok(()));
             assert_eq!(ended_by(child), Some(SIGTERM));
         };
-        check(&SignalTarget::Process);
+        check(&|pid| SignalTarget::Process(pid.into()));
         check(&|_| SignalTarget::Only);
         check(&|_| SignalTarget::Prefix(String::new()));
         check(&|pid| SignalTarget::Prefix(pid.to_string()));

@@ -49,7 +49,7 @@ pub enum SignalTarget {
     /// The one process with the server's name; an error if there are several.
     Only,
     /// The process of this id.
-    Process(u32),
+    Process(u64),
     /// Every process with the server's name whose id begins with these digits; all if there are
     /// none.
     Prefix(String),
@@ -91,8 +91,9 @@ impl SignalTarget {
         if digits.is_empty() {
             return Ok(if is_prefix { Self::Prefix(String::new()) } else { Self::Only });
         }
-        match digits.parse::<u32>() {
-            Ok(pid) if i32::try_from(pid).is_ok() && pid > 0 => {
+        match digits.parse::<u64>() {
+            // More is no number to the peer, either.
+            Ok(pid) if i64::try_from(pid).is_ok() && pid > 0 => {
                 Ok(if is_prefix { Self::Prefix(digits.into()) } else { Self::Process(pid) })
             }
             _ => Err(format!("invalid pid: {digits}")),
