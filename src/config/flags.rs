@@ -187,6 +187,8 @@ pub(super) enum CommandLine {
     Version,
     /// `--help`.
     Help,
+    /// `--help_tls`.
+    HelpTls,
     /// A flag that Go would not take: its text, then the usage, and no error code.
     Misused(String),
     /// Anything else that is wrong: its text, and an error code.
@@ -211,6 +213,9 @@ pub(super) fn parse(args: &[String]) -> CommandLine {
     }
     if asked("help") {
         return CommandLine::Help;
+    }
+    if asked("help_tls") {
+        return CommandLine::HelpTls;
     }
     match normal.word.as_deref().map(str::to_lowercase).as_deref() {
         Some("version") => return CommandLine::Version,
@@ -411,6 +416,7 @@ const FLAGS: &[Flag] = &[
     flag(&["auth"], Kind::Text),
     flag(&["h", "help"], Kind::Bool),
     flag(&["v", "version"], Kind::Bool),
+    flag(&["help_tls"], Kind::Bool),
     flag(&["shards"], Kind::Shards),
     flag(&["busy_poll"], Kind::BusyPoll),
     flag(&["routes"], Kind::Text),
@@ -424,7 +430,6 @@ const FLAGS: &[Flag] = &[
     not_yet(&["r", "remote_syslog"], Kind::Text, "use -l, or let the service manager collect it"),
     not_yet(&["js", "jetstream"], Kind::Bool, "leave it out, messages are not stored"),
     not_yet(&["sd", "store_dir"], Kind::Text, "leave it out, messages are not stored"),
-    not_yet(&["help_tls"], Kind::Bool, TLS_REMEDY),
     not_yet(&["tls"], Kind::Bool, TLS_REMEDY),
     not_yet(&["tlsverify"], Kind::Bool, TLS_REMEDY),
     not_yet(&["tlscert"], Kind::Text, TLS_REMEDY),
@@ -449,6 +454,24 @@ fn command() -> Command {
 pub(super) fn usage(program: &str) -> String {
     format!("\nUsage: {program} [options]\n{USAGE}")
 }
+
+/// What `--help_tls` shows.
+pub(super) const TLS_HELP: &str = r#"
+TLS between servers is specified in the cluster section of a configuration file:
+
+    cluster {
+        tls {
+            cert_file: "./certs/server-cert.pem"
+            key_file:  "./certs/server-key.pem"
+            ca_file:   "./certs/ca.pem"
+            verify:    true
+            timeout:   2
+        }
+    }
+
+TLS for clients is not supported yet: let a proxy terminate it.
+
+"#;
 
 const USAGE: &str = "
 Server:
@@ -498,4 +521,5 @@ Cluster:
 Common:
     -h, --help                       Show this message
     -v, --version                    Show the version
+        --help_tls                   Show how TLS is configured
 ";

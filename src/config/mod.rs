@@ -117,6 +117,9 @@ pub fn command_line(args: impl Iterator<Item = OsString>) -> Invocation {
             code: 0,
         },
         CommandLine::Help => help(program, String::new()),
+        CommandLine::HelpTls => {
+            Invocation::Exit { stdout: flags::TLS_HELP.to_owned(), stderr: String::new(), code: 0 }
+        }
         CommandLine::Misused(text) => help(program, format!("{text}\n")),
         CommandLine::Failed(text) => failed(program, &text),
     }
