@@ -14,11 +14,27 @@ use serde::Serialize;
 /// Writes this process's number to `path`, decimal and without a newline, for its owner only.
 ///
 /// # Errors
-/// What the file system says.
-pub fn write_pid_file(path: &Path) -> io::Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(std::process::id().to_string().as_bytes())
+/// What the file system says of which file.
+pub fn write_pid_file(path: &Path) -> Result<(), String> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(std::process::id().to_string().as_bytes()))
+        .map_err(|error| open_error(path, &error))
+}
+
+/// What a log says of a file that cannot be opened, as Go says it.
+#[must_use]
+pub fn open_error(path: &Path, error: &io::Error) -> String {
+    format!("open {}: {}", path.display(), os_error(error))
+}
+
+/// An operating system error in Go's words: the system's text in small letters.
+#[must_use]
+pub fn os_error(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((text, _)) => text.to_lowercase(),
+        None => text,
+    }
 }
 
 /// Where the server listens, as URLs. What it does not have is left out of the file.
@@ -51,10 +67,14 @@ impl PortsFile {
     /// Writes `<program>_<pid>.ports` in `directory`.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn write(directory: &Path, program: &str, ports: &Ports) -> io::Result<Self> {
+    /// The line to log.
+    pub fn write(directory: &Path, program: &str, ports: &Ports) -> Result<Self, String> {
         let path = directory.join(format!("{program}_{}.ports", std::process::id()));
-        fs::write(&path, serde_json::to_vec(ports)?)?;
+        let text = serde_json::to_vec(ports).map_err(io::Error::from);
+        text.and_then(|text| fs::write(&path, text)).map_err(|error| {
+            let why = open_error(&path, &error);
+            format!("Error writing ports file ({}): {why}", path.display())
+        })?;
         Ok(Self { path })
     }
 
@@ -145,6 +165,19 @@ mod tests {
         assert_eq!(text, r#"{"nats":["nats://127.0.0.1:4222"]}"#);
         drop(file);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let nowhere = directory.path().join("no/such");
+        let open = format!("open {}", nowhere.display());
+        let missing = "no such file or directory";
+        assert_eq!(write_pid_file(&nowhere), Err(format!("{open}: {missing}")));
+        let path = nowhere.join(format!("x_{}.ports", std::process::id()));
+        let said = PortsFile::write(&nowhere, "x", &Ports::default()).unwrap_err();
+        let path = path.display();
+        assert_eq!(said, format!("Error writing ports file ({path}): open {path}: {missing}"));
     }
 
     #[test]

@@ -25,6 +25,8 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
+use crate::files;
+
 /// The target that makes an error a fatal one: `error!(target: FATAL, "…")`.
 pub const FATAL: &str = "fatal";
 
@@ -73,23 +75,24 @@ impl Logging {
     /// Starts the writer and makes this the log of all threads.
     ///
     /// # Errors
-    /// When the file cannot be opened, the thread cannot be started, or the process has a log
-    /// already.
-    pub fn install(options: LogOptions) -> io::Result<Self> {
+    /// What to print: the file cannot be opened, the thread cannot be started, or the process has a
+    /// log already.
+    pub fn install(options: LogOptions) -> Result<Self, String> {
         let (logging, layer) = Self::start(options)?;
         let subscriber = tracing_subscriber::registry().with(layer);
-        tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
+        tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())?;
         Ok(logging)
     }
 
     /// Starts the writer; what the layer sees is logged.
-    fn start(options: LogOptions) -> io::Result<(Self, LogLayer)> {
+    fn start(options: LogOptions) -> Result<(Self, LogLayer), String> {
         let levels = Arc::new(Levels::default());
         levels.set(&options);
         let (sender, receiver) = sync_channel(LINES_MAX);
         let mut writer = Writer::new(options, Arc::clone(&levels))?;
         let run = move || writer.run(&receiver);
-        let writer = thread::Builder::new().name("log".into()).spawn(run)?;
+        let writer = thread::Builder::new().name("log".into()).spawn(run);
+        let writer = writer.map_err(|error| error.to_string())?;
         let layer = LogLayer { sender: sender.clone(), levels: Arc::clone(&levels) };
         Ok((Self { sender, levels, writer: Some(writer) }, layer))
     }
@@ -288,7 +291,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(options: LogOptions, levels: Arc<Levels>) -> io::Result<Self> {
+    fn new(options: LogOptions, levels: Arc<Levels>) -> Result<Self, String> {
         let output = Output::open(options.file.as_deref())?;
         let zone = zone(&options);
         Ok(Self { options, levels, zone, output, batch: Vec::new() })
@@ -416,12 +419,12 @@ impl Writer {
     }
 
     /// Puts the file aside under a name with the time, and opens a new one.
-    fn rotate(&mut self, path: &Path) -> io::Result<PathBuf> {
+    fn rotate(&mut self, path: &Path) -> Result<PathBuf, String> {
         let now = Timestamp::now().to_zoned(self.zone.clone());
         let mut backup = path.as_os_str().to_owned();
         backup.push(now.strftime(".%Y.%m.%d.%H.%M.%S%.9f").to_string());
         let backup = PathBuf::from(backup);
-        fs::rename(path, &backup)?;
+        fs::rename(path, &backup).map_err(|error| error.to_string())?;
         self.output = Output::open(Some(path))?;
         Ok(backup)
     }
@@ -482,12 +485,15 @@ enum Output {
 }
 
 impl Output {
-    fn open(path: Option<&Path>) -> io::Result<Self> {
+    /// Opens a file, or standard error without one. The error is what to say.
+    fn open(path: Option<&Path>) -> Result<Self, String> {
         let Some(path) = path else {
             return Ok(Self::Stderr);
         };
-        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
-        let bytes = file.metadata()?.len();
+        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+        let opened = file.and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (bytes, file) = opened
+            .map_err(|error| format!("error opening file: {}", files::open_error(path, &error)))?;
         Ok(Self::File { file, bytes, rotate_at: 0 })
     }
 

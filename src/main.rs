@@ -15,7 +15,10 @@ fn main() -> ExitCode {
             for warning in &loaded.warnings {
                 say(&mut std::io::stderr(), &format!("{warning}\n"));
             }
-            server::run(*loaded, &program)
+            server::run(*loaded, &program).unwrap_or_else(|text| {
+                say(&mut std::io::stderr(), &format!("{text}\n"));
+                1
+            })
         }
         Invocation::Exit { stdout, stderr, code } => {
             say(&mut std::io::stderr(), &stderr);

@@ -120,6 +120,8 @@ fn signals_to_nobody_fail_as_with_the_real_server() {
             &["-sl", "stop=999999"],
             &["-sl=quit=999999"],
             &["--signal", "term=no/such.pid"],
+            &["--signal", "stop=4000000000"],
+            &["--signal", "stop=99999999999999999999"],
         ],
         |dir| std::fs::write(dir.join("empty.pid"), "").unwrap(),
     );
@@ -132,6 +134,16 @@ fn under_its_own_name_the_program_says_its_own_version() {
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(stdout, format!("ringmesh: v{}\n", env!("CARGO_PKG_VERSION")));
     assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn help_about_tls_is_no_error() {
+    for kind in [Kind::Real, OURS] {
+        let dir = tempfile::tempdir().unwrap();
+        let output = kind.run(&["--help_tls"], dir.path());
+        assert_eq!(output.status.code(), Some(0), "{kind}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("cert_file"), "{kind}");
+    }
 }
 
 // --- The configuration language ---
@@ -323,6 +335,46 @@ fn a_log_file_is_opened_again_on_sigusr1() {
     });
 }
 
+#[test]
+fn files_that_cannot_be_written_are_named() {
+    on_each_broker(|kind| {
+        let dir = tempfile::tempdir().unwrap();
+        let nowhere = dir.path().join("no/such");
+        let missing = format!("open {}: no such file or directory", text(&nowhere));
+        let fails = |flag, expected: &str| {
+            let output =
+                kind.run(&["-a", "127.0.0.1", "-p", "-1", flag, &text(&nowhere)], dir.path());
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.ends_with(&format!("{expected}{missing}\n")), "{kind}: {said}");
+            assert_eq!(output.status.code(), Some(1), "{kind}");
+        };
+        fails("-l", "error opening file: ");
+        fails("-P", "[FTL] Could not write pidfile: ");
+
+        let broker = Broker::start(kind, &[text("--ports_file_dir"), text(&nowhere)]);
+        broker.await_log(&format!("[ERR] Error writing ports file ({}/", text(&nowhere)));
+        broker.await_log(".ports: no such file or directory");
+    });
+}
+
+#[test]
+fn a_reload_goes_on_without_files_that_cannot_be_written() {
+    on_each_broker(|kind| {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, nowhere) = (dir.path().join("x.conf"), dir.path().join("no/such"));
+        std::fs::write(&path, "max_payload: 100\n").unwrap();
+        let broker = Broker::start(kind, &[text("-c"), text(&path)]);
+        let nowhere = text(&nowhere);
+        let files = format!("pid_file: \"{nowhere}\"\nports_file_dir: \"{nowhere}\"\n");
+        std::fs::write(&path, format!("max_payload: 100\n{files}")).unwrap();
+        broker.signal("HUP");
+        let missing = format!("open {nowhere}: no such file or directory");
+        broker.await_log(&format!("[ERR] Failed to write pidfile: {missing}"));
+        broker.await_log(&format!("[ERR] Error writing ports file ({nowhere}/"));
+        broker.await_log("[INF] Reloaded server configuration (sha256:");
+    });
+}
+
 // --- The log ---
 
 #[test]
@@ -389,6 +441,52 @@ fn a_port_that_is_taken_is_fatal() {
         assert_eq!(output.status.code(), Some(1), "{kind}: {log}");
         let reason = format!("[FTL] Error listening on port: 127.0.0.1:{port}, ");
         assert!(log.contains(&reason), "{kind}: {log}");
+    });
+}
+
+#[test]
+fn an_ipv6_address_stands_in_brackets() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        return;
+    }
+    on_each_broker(|kind| {
+        let args = ["-a", "::1", "-m", "-1", "--cluster", "nats://[::1]:-1"];
+        let broker = Broker::start(kind, &args);
+        broker.await_log("Listening for client connections on [::1]:");
+        broker.await_log("Starting http monitor on [::1]:");
+        broker.await_log("Listening for route connections on [::1]:");
+    });
+}
+
+#[test]
+fn a_start_tells_of_large_payloads_and_of_the_system_account() {
+    on_each_broker(|kind| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.conf");
+        std::fs::write(&path, "max_payload: 10MB\n").unwrap();
+        let broker = Broker::start(kind, &[text("-D"), text("-c"), text(&path)]);
+        broker.await_log("[WRN] Maximum payloads over 8.00 MB are generally discouraged");
+        broker.await_log("[DBG] Created system account: \"$SYS\"");
+    });
+}
+
+#[test]
+fn a_log_that_is_put_aside_says_where_it_went() {
+    on_each_broker(|kind| {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("broker.log");
+        let args = [text("-l"), text(&log), text("--log_size_limit"), text("300")];
+        let mut broker = Quiet::start(kind, &args);
+        let prefix = format!("[INF] Rotated log, backup saved as \"{}.", text(&log));
+        let said = || {
+            let files = std::fs::read_dir(dir.path()).unwrap();
+            let read = |file: std::io::Result<std::fs::DirEntry>| {
+                std::fs::read_to_string(file.unwrap().path()).unwrap_or_default()
+            };
+            files.map(read).any(|text| text.contains(&prefix)).then_some(())
+        };
+        assert!(poll(said).is_some(), "{kind}");
+        assert_eq!(broker.stop(), "", "{kind}");
     });
 }
 

@@ -14,6 +14,7 @@ use jiff::civil::DateTime;
 
 use super::lexer::{Lexer, Placed, Token};
 use super::tree::{Map, Node, Position, Value};
+use crate::files::os_error;
 
 /// Levels a configuration may nest; the deepest known use is below ten.
 pub(super) const DEPTH_MAX: usize = 100;
@@ -49,15 +50,6 @@ pub(super) fn read_file(path: &str) -> Result<Vec<u8>, String> {
         }
         Ok(_) => Ok(bytes),
         Err(e) => Err(format!("read {path}: {}", os_error(&e))),
-    }
-}
-
-/// An operating system error in Go's words: the system's text in small letters.
-pub(super) fn os_error(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((text, _)) => text.to_lowercase(),
-        None => text,
     }
 }
 

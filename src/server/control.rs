@@ -1,7 +1,6 @@
 //! The control loop: signals, reloads, the lame duck's clock, and what the monitor asks.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::io;
 use std::path::Path;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -68,17 +67,15 @@ impl Files {
         Self { program, ports, ports_file: RefCell::default() }
     }
 
-    /// Writes the files that the options name; a ports file written before goes away.
-    pub(super) fn write(&self, options: &Options) -> io::Result<()> {
-        if let Some(path) = &options.pid_file {
-            files::write_pid_file(Path::new(path))?;
-        }
+    /// Writes the ports file, if the options name its directory; one written before goes away. The server
+    /// runs without, too.
+    pub(super) fn write_ports(&self, options: &Options) {
         *self.ports_file.borrow_mut() = None;
-        if let Some(directory) = &options.ports_file_dir {
-            let file = PortsFile::write(Path::new(directory), &self.program, &self.ports)?;
-            *self.ports_file.borrow_mut() = Some(file);
+        let Some(directory) = &options.ports_file_dir else { return };
+        match PortsFile::write(Path::new(directory), &self.program, &self.ports) {
+            Ok(file) => *self.ports_file.borrow_mut() = Some(file),
+            Err(error) => tracing::error!("{error}"),
         }
-        Ok(())
     }
 }
 
@@ -362,10 +359,14 @@ impl Control {
         self.known.borrow_mut().accounts = Arc::new(accounts);
         self.known.borrow_mut().tls = tls;
         logging.reconfigure(super::log_options(&loaded.options));
-        if (changed(ChangedOption::PidFile) || changed(ChangedOption::PortsFileDir))
-            && let Err(error) = self.files.write(&loaded.options)
+        if changed(ChangedOption::PidFile)
+            && let Some(path) = &loaded.options.pid_file
+            && let Err(error) = files::write_pid_file(Path::new(path))
         {
-            tracing::error!("Could not write files: {error}");
+            tracing::error!("Failed to write pidfile: {error}");
+        }
+        if changed(ChangedOption::PortsFileDir) {
+            self.files.write_ports(&loaded.options);
         }
         self.renew_facts(wall_clock());
         self.tell_options(true, changed(ChangedOption::ClientAdvertise));
@@ -385,6 +386,9 @@ impl Control {
         let shards = self.shards.borrow();
         let most = usize::try_from(options.max_connections).unwrap_or(usize::MAX);
         let excess = shards.clients().saturating_sub(most);
+        if excess > 0 {
+            tracing::info!("Closed {excess} connections to fall within max_connections");
+        }
         let (each, more) =
             (excess / usize::from(shards.count()), excess % usize::from(shards.count()));
         for shard in 0..shards.count() {

@@ -57,7 +57,7 @@ pub(super) fn routes(options: &mut Options) -> Result<Option<(Socket, SocketAddr
         .map_err(|error| format!("Error listening on router port: {port} - {error}"))?;
     uring::keep_unsent_short(socket);
     cluster.port = Some(bound.port());
-    tracing::info!("Listening for route connections on {}:{}", cluster.host, bound.port());
+    tracing::info!("Listening for route connections on {}", address(&cluster.host, bound.port()));
     Ok(Some((socket, bound)))
 }
 
@@ -76,8 +76,13 @@ pub(super) fn monitor(options: &Options) -> Result<Option<TcpListener>, String> 
     let listener = listen()
         .map_err(|error| format!("Can't listen to the monitor port: {host}:{port}, {error}"))?;
     let port = listener.local_addr().map_or(port, |at| at.port());
-    tracing::info!("Starting http monitor on {host}:{port}");
+    tracing::info!("Starting http monitor on {}", address(host, port));
     Ok(Some(listener))
+}
+
+/// A host and a port as one word; an IPv6 address stands in brackets.
+pub(super) fn address(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 fn resolve(host: &str, port: u16) -> std::io::Result<SocketAddr> {

@@ -31,21 +31,17 @@ use shards::{Listeners, Shards};
 pub const PEER_NAME: &str = "nats-server";
 
 /// Runs a server until it is told to end. Returns the exit code.
-#[must_use]
-pub fn run(loaded: Loaded, program: &str) -> u8 {
-    let logging = match Logging::install(log_options(&loaded.options)) {
-        Ok(logging) => logging,
-        Err(error) => {
-            tracing::error!(target: FATAL, "{error}");
-            return 1;
-        }
-    };
+///
+/// # Errors
+/// What to print on standard error when there is no log to say it in; the exit code is 1 then.
+pub fn run(loaded: Loaded, program: &str) -> Result<u8, String> {
+    let logging = Logging::install(log_options(&loaded.options))?;
     let ended = serve(loaded, program, &logging);
     if let Err(text) = &ended {
         tracing::error!(target: FATAL, "{text}");
     }
     logging.flush();
-    u8::from(ended.is_err())
+    Ok(u8::from(ended.is_err()))
 }
 
 fn serve(mut loaded: Loaded, program: &str, logging: &Logging) -> Result<(), String> {
@@ -54,12 +50,18 @@ fn serve(mut loaded: Loaded, program: &str, logging: &Logging) -> Result<(), Str
     uring::probe().map_err(|error| error.to_string())?;
     let _ = uring::raise_descriptor_limit();
     let signals = Signals::start()?;
+    if let Some(path) = &loaded.options.pid_file {
+        let written = files::write_pid_file(path.as_ref());
+        written.map_err(|error| format!("Could not write pidfile: {error}"))?;
+    }
     let monitor = listener::monitor(&loaded.options)?;
     let (listener, bound) = listener::clients(&loaded.options)?;
     loaded.options.port = bound.port();
-    tracing::info!("Listening for client connections on {}:{}", loaded.options.host, bound.port());
+    let address = listener::address(&loaded.options.host, bound.port());
+    tracing::info!("Listening for client connections on {address}");
     let routes = listener::routes(&mut loaded.options)?;
-    let files = write_files(&loaded.options, program, (bound, routes), monitor.as_ref())?;
+    let files = files_of(program, (bound, routes), monitor.as_ref());
+    files.write_ports(&loaded.options);
     let (notices, noticed) = cluster::notices();
     let (mesh, answers) = start_mesh(&loaded.options, &identity);
     let known = Known {
@@ -147,18 +149,23 @@ fn announce(loaded: &Loaded, identity: &Identity) {
     }
     if loaded.options.max_payload > crate::limits::MAX_PAYLOAD_WARN {
         tracing::warn!(
-            "Maximum payloads over {} bytes are generally discouraged and could lead to poor performance",
-            crate::limits::MAX_PAYLOAD_WARN
+            "Maximum payloads over {}.00 MB are generally discouraged and could lead to poor performance",
+            crate::limits::MAX_PAYLOAD_WARN >> 20
         );
+    }
+    let system = &loaded.options.system_account;
+    let is_named = loaded.options.accounts.iter().any(|account| account.name == *system);
+    if !loaded.options.no_system_account && !is_named {
+        tracing::debug!("Created system account: \"{system}\"");
     }
 }
 
-fn write_files(
-    options: &Options,
+/// The files by which others find the server, with where it listens.
+fn files_of(
     program: &str,
     (bound, routes): (std::net::SocketAddr, Option<(Socket, std::net::SocketAddr)>),
     monitor: Option<&std::net::TcpListener>,
-) -> Result<control::Files, String> {
+) -> control::Files {
     let monitoring = monitor.and_then(|socket| socket.local_addr().ok());
     let ports = files::Ports {
         nats: files::listen_urls("nats", bound),
@@ -166,9 +173,7 @@ fn write_files(
         cluster: routes.map_or_else(Vec::new, |(_, at)| files::listen_urls("nats", at)),
         ..files::Ports::default()
     };
-    let files = control::Files::new(program.to_owned(), ports);
-    files.write(options).map_err(|error| format!("Could not write files: {error}"))?;
-    Ok(files)
+    control::Files::new(program.to_owned(), ports)
 }
 
 /// The log's share of the options.
