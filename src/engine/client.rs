@@ -8,16 +8,18 @@ use crate::ids::AccountId;
 use crate::limits;
 use crate::mailbox::Letter;
 use crate::outbound::Link;
-use crate::proto::client::{ClientOp, ParseError, Publish, payload_end};
+use crate::proto::client::{ClientOp, ParseError, Publish};
 use crate::proto::connect::Connect;
 use crate::proto::encode::{self, Violation};
 use crate::proto::info::{ConnectInfo, InfoExtra};
+use crate::proto::quote::Plain;
 use crate::router::{Delivery, Message, Origin, Want};
-use crate::session::{About, Client, Hold, Phase};
+use crate::session::{About, Claim, Client, Hold, Phase};
 use crate::subject;
 use crate::sublist::{Owner, Subscription};
 
 use super::barrier::Asker;
+use super::trace::Way;
 use super::{End, Engine, Errand, imports};
 
 impl Engine {
@@ -44,7 +46,10 @@ impl Engine {
                     client.pings.rtt = self.now - client.pings.sent_at;
                 }
             }
-            ClientOp::Err(_) => return Err(End { reason: CloseReason::ParseError, error: None }),
+            ClientOp::Err(text) => {
+                self.complain(client, format_args!("Client Error {}", Plain(text)));
+                return Err(End { reason: CloseReason::ParseError, error: None });
+            }
             ClientOp::Publish(_) | ClientOp::Info | ClientOp::Ok => {}
         }
         Ok(())
@@ -61,21 +66,25 @@ impl Engine {
             (connect.headers, connect.no_responders) = (client.headers, client.no_responders);
             connect.protocol = i64::from(client.informed);
         }
-        connect.update(json).map_err(|_| End::from(ParseError::BadArguments))?;
-        if !(0..=1).contains(&connect.protocol) {
-            return Err(CloseReason::BadClientProtocolVersion.into());
-        }
+        connect.update(json).map_err(|error| {
+            self.complain(client, error);
+            End::from(ParseError::BadArguments)
+        })?;
+        describe(client, &mut connect);
         if connect.account_used {
             return Err(CloseReason::AuthenticationFailure.into());
-        }
-        let headers = connect.headers && self.options.headers;
-        if connect.no_responders && !headers {
-            return Err(CloseReason::NoRespondersRequiresHeaders.into());
         }
         client.connected = true;
         if client.pings.rtt.is_zero() {
             // As the peer has it until a PING is answered.
             client.pings.rtt = self.now - client.start;
+        }
+        if !(0..=1).contains(&connect.protocol) {
+            return Err(CloseReason::BadClientProtocolVersion.into());
+        }
+        let headers = connect.headers && self.options.headers;
+        if connect.no_responders && !headers {
+            return Err(CloseReason::NoRespondersRequiresHeaders.into());
         }
         client.verbose = connect.verbose;
         client.pedantic = connect.pedantic;
@@ -89,7 +98,6 @@ impl Engine {
         if let Some(line) = &mut client.line {
             line.forget();
         }
-        describe(client, &mut connect);
         self.log_in(index, client, &connect)?;
         if self.options.auth.required() {
             client.credentials = Some(Box::new(connect));
@@ -202,17 +210,18 @@ impl Engine {
         client.active_at = self.now;
         let limits = &self.options.limits;
         if limits.max_sub_tokens > 0 && subject::token_count(subject) > limits.max_sub_tokens {
-            return self.say_violation(index, Violation::TooManyTokens(subject));
+            return self.deny(index, client, Violation::TooManyTokens(subject), sid);
         }
         if queue == Some(subject::RESERVED_QUEUE) {
-            return self.say_violation(index, Violation::Subscription { subject, queue });
+            return self.deny(index, client, Violation::Subscription { subject, queue }, sid);
         }
         if limits.max_subscriptions > 0 && client.sids.len() >= limits.max_subscriptions {
-            return self.say_error(index, ErrorText::MaxSubscriptionsExceeded);
+            self.complain_of_subscriptions(client);
+            return self.refuse(index, client, ErrorText::MaxSubscriptionsExceeded);
         }
         if client.sids.find(&self.router.subscriptions, sid).is_none() {
             if !subject::is_valid_filter(subject) {
-                return self.say_error(index, ErrorText::InvalidSubject);
+                return self.refuse(index, client, ErrorText::InvalidSubject);
             }
             let id = self.router.subscribe(Subscription {
                 owner: Owner::Client(index),
@@ -256,6 +265,7 @@ impl Engine {
     /// Removes a client's subscription.
     fn end_subscription(&mut self, client: &mut Client, id: u32) {
         let Some(subscription) = self.router.unsubscribe(id) else { return };
+        self.trace_ended(client, &subscription.sid);
         client.sids.remove(id, &subscription.sid);
         client.touched_cluster = self.options.routes.barrier;
         client.touched_shards |= self.announce(subscription.want(), -1);
@@ -279,7 +289,7 @@ impl Engine {
 
     /// Answers a PING, whose barrier stands.
     pub(super) fn pong(&mut self, index: u32, client: &mut Client) {
-        self.trace_answer(client, encode::PONG);
+        self.trace_answer(client, "PONG");
         self.say(index, encode::PONG);
         let first = client.connected && !client.ponged;
         client.ponged |= client.connected;
@@ -301,12 +311,8 @@ impl Engine {
         publish: &Publish<'_>,
         body: &[u8],
         block: Option<&Arc<Vec<u8>>>,
-    ) -> Result<(), End> {
-        let size = publish.size as usize;
-        if !payload_end(&body[size..])? {
-            return Err(ParseError::UnknownOperation.into());
-        }
-        self.trace_payload(client, body, publish.header_len.unwrap_or(0));
+    ) {
+        self.trace_payload(client, Way::In, body, publish.header_len.unwrap_or(0));
         client.in_msgs += 1;
         client.in_bytes += u64::from(publish.size);
         self.counters.in_msgs += 1;
@@ -314,15 +320,15 @@ impl Engine {
         self.counters.in_client_msgs += 1;
         self.counters.in_client_bytes += u64::from(publish.size);
         if client.pedantic && !subject::is_valid_literal(publish.subject) {
-            self.say_error(index, ErrorText::InvalidPublishSubject);
+            self.refuse(index, client, ErrorText::InvalidPublishSubject);
         }
         if subject::is_reserved(publish.subject) {
-            self.say_violation(index, Violation::Publish(publish.subject));
-            return Ok(());
+            self.deny(index, client, Violation::Publish(publish.subject), b"");
+            return;
         }
         if let Some(reply) = publish.reply.filter(|reply| subject::is_reserved_reply(reply)) {
-            self.say_violation(index, Violation::Reply(reply));
-            return Ok(());
+            self.deny(index, client, Violation::Reply(reply), b"");
+            return;
         }
         let message = Message {
             account: client.account,
@@ -337,7 +343,6 @@ impl Engine {
         self.acknowledge(index, client);
         self.route(index, client, &message);
         self.after_publish(index, client);
-        Ok(())
     }
 
     fn route(&mut self, index: u32, client: &mut Client, message: &Message<'_>) {
@@ -349,9 +354,7 @@ impl Engine {
             return self.settle_unrouted(index, client, message, delivery);
         }
         let delivery = self.router.deliver(&mut self.links, message);
-        if self.router.trace {
-            self.trace_deliveries((index, client), message);
-        }
+        self.trace_deliveries(Some((index, client)), message);
         self.counters.routed_msgs += 1;
         self.count_out(delivery, message.body.len() - 2);
         self.hand_over_inbox(Some(client));
@@ -420,7 +423,7 @@ impl Engine {
     /// Says `+OK` to a client that wants it.
     fn acknowledge(&mut self, index: u32, client: &Client) {
         if client.verbose {
-            self.trace_answer(client, encode::OK);
+            self.trace_answer(client, "OK");
             self.say(index, encode::OK);
         }
     }
@@ -435,7 +438,16 @@ impl Engine {
         self.write(index, |out| encode::error(out, text));
     }
 
-    fn say_violation(&mut self, index: u32, violation: Violation<'_>) {
+    /// Tells a client what it did wrong, and serves it on.
+    fn refuse(&mut self, index: u32, client: &Client, text: ErrorText) {
+        self.trace_error(client, text);
+        self.say_error(index, text);
+    }
+
+    /// Tells a client and the log that it may not do what it tried; `sid` is that of a subscription.
+    fn deny(&mut self, index: u32, client: &Client, violation: Violation<'_>, sid: &[u8]) {
+        self.complain_of_violation(client, violation, sid);
+        self.trace_violation(client, violation);
         self.write(index, |out| encode::violation(out, violation));
     }
 
@@ -497,6 +509,9 @@ fn describe(client: &mut Client, connect: &mut Connect) {
         about.name = name.unwrap_or_default();
         about.lang = lang.unwrap_or_default();
         about.version = version.unwrap_or_default();
+    }
+    if let Some(claim) = Claim::of(connect) {
+        client.about.get_or_insert_default().claim = Some(claim);
     }
 }
 

@@ -33,7 +33,11 @@ impl Engine {
             end.reason,
             CloseReason::SlowConsumerPendingBytes | CloseReason::SlowConsumerWriteDeadline
         );
+        self.complain_of_end(index, end.reason);
         if let Some(error) = end.error {
+            if let Some(client) = self.clients[index as usize].as_deref() {
+                self.trace_error(client, error);
+            }
             self.say_error(index, error);
         }
         self.report_closed_route(index, end.reason);
@@ -64,6 +68,7 @@ impl Engine {
         };
         for id in client.sids.ids() {
             if let Some(subscription) = self.router.unsubscribe(id) {
+                self.trace_ended(&client, &subscription.sid);
                 debug_assert!(subscription.owner == Owner::Client(index));
                 self.announce(subscription.want(), -1);
             }
@@ -77,11 +82,7 @@ impl Engine {
         else {
             return;
         };
-        tracing::debug!(
-            "{} - cid:{} - Client connection closed: {reason}",
-            client.peer,
-            client.cid
-        );
+        tracing::debug!("{} - Client connection closed: {reason}", self.label(client));
         if self.options.max_closed == 0 {
             return;
         }
@@ -141,10 +142,9 @@ impl Engine {
             if open && self.clients[index as usize].is_some() {
                 let max = self.options.outbound.max_pending;
                 if let Some(client) = self.clients[index as usize].as_deref() {
-                    tracing::warn!(
-                        "{} - cid:{} - Slow Consumer Detected: MaxPending of {max} Exceeded",
-                        client.peer,
-                        client.cid,
+                    let label = self.label(client);
+                    tracing::info!(
+                        "{label} - Slow Consumer Detected: MaxPending of {max} Exceeded"
                     );
                 }
                 self.close_slow(index, CloseReason::SlowConsumerPendingBytes);

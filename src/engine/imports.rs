@@ -97,6 +97,7 @@ impl Engine {
             ..*message
         };
         let delivery = self.router.deliver(&mut self.links, &imported);
+        self.trace_deliveries(Some((index, client)), &imported);
         self.count_out(delivery, imported.body.len() - 2);
         if delivery.remote {
             let shards = self.post_to_shards(self.links.token(index), &imported, false);
@@ -156,6 +157,7 @@ impl Engine {
                 origin: Origin::Client { index, echo: true },
             };
             let delivery = self.router.deliver(&mut self.links, &message);
+            self.trace_deliveries(None, &message);
             self.count_out(delivery, body.len() - 2);
             if delivery.remote {
                 self.post_to_shards(*client, &message, false);

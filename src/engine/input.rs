@@ -174,7 +174,10 @@ impl Engine {
         let rest = filling.take(bytes);
         if !filling.is_whole() {
             // The last byte may be missing; what is there must be right already.
-            client::payload_end(filling.behind())?;
+            let behind = filling.behind();
+            client::payload_end(behind).map_err(|error| {
+                session.refuse_end(self, error, filling.line.len() + filling.len - 2, behind)
+            })?;
             session.input().filling = Some(filling);
             return Ok(rest);
         }
@@ -295,6 +298,9 @@ pub(super) trait Speaker {
     fn consume_run(&mut self, engine: &mut Engine, index: u32, bytes: &[u8]) -> usize;
     /// Consumes one operation. Returns 0 when it is not whole.
     fn consume_one(&mut self, engine: &mut Engine, index: u32, bytes: &[u8]) -> Result<usize, End>;
+    /// The end of a session that sends something else behind a payload than a line end; the operation
+    /// has had `at` bytes before.
+    fn refuse_end(&self, engine: &Engine, error: ParseError, at: usize, behind: &[u8]) -> End;
     /// Consumes a large message that was put together in a block.
     fn consume_filled(
         &mut self,
@@ -355,7 +361,7 @@ impl Speaker for Client {
         }
         match client::next(bytes, engine.options.limits.max_control_line) {
             Step::Incomplete => Ok(0),
-            Step::Failed(error) => Err(error.into()),
+            Step::Failed(error) => Err(engine.refuse_line(self, error, bytes)),
             Step::Op { op: ClientOp::Publish(publish), line_len } => {
                 engine.consume_publish(index, self, &publish, line_len, bytes)
             }
@@ -365,6 +371,10 @@ impl Speaker for Client {
                 Ok(line_len)
             }
         }
+    }
+
+    fn refuse_end(&self, engine: &Engine, error: ParseError, at: usize, behind: &[u8]) -> End {
+        engine.refuse_end(self, error, at, behind)
     }
 
     fn consume_filled(
@@ -377,10 +387,13 @@ impl Speaker for Client {
         engine.trace_line(self, line);
         match client::next(line, engine.options.limits.max_control_line) {
             Step::Op { op: ClientOp::Publish(publish), .. } => {
-                engine.publish(index, self, &publish, body, Some(body))
+                let size = publish.size as usize;
+                engine.check_end(self, line.len() + size, &body[size..])?;
+                engine.publish(index, self, &publish, body, Some(body));
             }
-            Step::Op { .. } | Step::Incomplete | Step::Failed(_) => Ok(()),
+            Step::Op { .. } | Step::Incomplete | Step::Failed(_) => {}
         }
+        Ok(())
     }
 }
 
@@ -395,16 +408,31 @@ impl Engine {
     ) -> Result<usize, End> {
         let limits =
             PublishLimits { max_payload: self.options.limits.max_payload, headers: client.headers };
-        publish.check(&limits)?;
+        publish.check(&limits).map_err(|error| self.refuse_line(client, error, bytes))?;
         let (line, rest) = bytes.split_at(line_len);
         let len = publish.size as usize + 2;
         if rest.len() < len {
-            return Ok(self.await_payload(&mut client.input, line, rest, len)?);
+            let awaited = self.await_payload(&mut client.input, line, rest, len);
+            let size = len - 2;
+            return awaited
+                .map_err(|error| self.refuse_end(client, error, line_len + size, &rest[size..]));
         }
         self.trace_line(client, line);
+        self.check_end(client, line_len + len - 2, &rest[len - 2..])?;
         self.remember_line(client, publish, line);
-        self.publish(index, client, publish, &rest[..len], None)?;
+        self.publish(index, client, publish, &rest[..len], None);
         Ok(line_len + len)
+    }
+
+    /// A line end must stand behind a payload; the operation has had `at` bytes before.
+    #[inline]
+    fn check_end(&self, client: &Client, at: usize, behind: &[u8]) -> Result<(), End> {
+        match client::payload_end(behind) {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => {
+                Err(self.refuse_end(client, ParseError::UnknownOperation, at, behind))
+            }
+        }
     }
 
     /// A plain message's line is kept, in case the next one has the same.

@@ -190,6 +190,7 @@ impl Engine {
                 self.tell_reach(from, last.replace(posted.sender));
             }
             let delivery = self.router.deliver(&mut self.links, &posted.message);
+            self.trace_deliveries(None, &posted.message);
             self.count_out(delivery, posted.message.body.len() - 2);
             self.hand_over_inbox(None);
             while let Some(id) = self.router.exhausted.pop() {

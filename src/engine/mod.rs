@@ -10,6 +10,7 @@
 mod barrier;
 mod client;
 mod closing;
+mod complaints;
 mod flow;
 mod grace;
 mod imports;
@@ -151,6 +152,7 @@ pub struct Engine {
     gone: Vec<AccountReport>,
     counters: Counters,
     latency: Latencies,
+    said: complaints::Said,
     random: fastrand::Rng,
     seed: u64,
     now: Time,
@@ -219,6 +221,7 @@ impl Engine {
             gone: Vec::new(),
             counters: Counters::default(),
             latency: Latencies::default(),
+            said: complaints::Said::default(),
             random: fastrand::Rng::with_seed(seed.rotate_left(17)),
             seed,
             now,
@@ -296,7 +299,6 @@ impl Engine {
         self.send_info(token.index, None);
         self.arm(token.index);
         if open >= self.options.limits.max_connections {
-            tracing::error!("{peer} - cid:{cid} - maximum connections exceeded");
             self.close(token.index, CloseReason::MaxConnectionsExceeded.into());
             return;
         }

@@ -6,6 +6,7 @@ use crate::close::{CloseReason, ErrorText};
 use crate::ids::AccountId;
 use crate::mailbox::{GroupLists, Letter};
 use crate::outbound::Closing;
+use crate::proto::client::ParseError;
 use crate::proto::encode;
 use crate::proto::route::{self, Interest, RouteError, RouteOp, Routed, Step};
 use crate::router::run::Lead;
@@ -251,6 +252,7 @@ impl Engine {
     /// Returns the other shards that the message went to.
     fn deliver_routed(&mut self, index: u32, message: &Message<'_>) -> u64 {
         let delivery = self.router.deliver(&mut self.links, message);
+        self.trace_deliveries(None, message);
         self.counters.routed_msgs += 1;
         self.count_out(delivery, message.body.len() - 2);
         self.hand_over_inbox(None);
@@ -380,6 +382,10 @@ impl Speaker for Route {
                 Ok(line_len)
             }
         }
+    }
+
+    fn refuse_end(&self, _engine: &Engine, error: ParseError, _at: usize, _behind: &[u8]) -> End {
+        error.into()
     }
 
     fn consume_filled(

@@ -125,6 +125,9 @@ impl Engine {
         }
         client.pings.outstanding += 1;
         client.pings.sent_at = self.now;
+        if let Some(client) = self.clients[token.index as usize].as_deref() {
+            self.trace_answer(client, "PING");
+        }
         self.say(token.index, encode::PING);
         self.schedule_ping(token, interval);
     }
@@ -140,6 +143,14 @@ impl Engine {
         let waited = self.now - since;
         let deadline = self.options.write_deadline(link);
         if waited >= deadline {
+            let (chunks, bytes) = (link.chunks(), link.pending_bytes());
+            if let Some(client) = self.clients[token.index as usize].as_deref() {
+                tracing::info!(
+                    "{} - Slow Consumer Detected: WriteDeadline of {deadline:?} exceeded with {chunks} \
+                     chunks of {bytes} total bytes.",
+                    self.label(client)
+                );
+            }
             self.close_slow(token.index, CloseReason::SlowConsumerWriteDeadline);
         } else {
             link.timed = true;

@@ -2,9 +2,17 @@
 //!
 //! Only for finding faults: while it is on, messages take the slow path and allocate.
 
+use std::fmt;
+
+use crate::close::ErrorText;
 use crate::outbound::Link;
+use crate::proto::client;
+use crate::proto::encode::{self, Violation};
+use crate::proto::quote::{Plain, Quoted};
+use crate::proto::redact;
 use crate::router::Message;
 use crate::session::Client;
+use crate::subject;
 use crate::sublist::Owner;
 
 use super::Engine;
@@ -18,112 +26,137 @@ pub struct TraceOptions {
     pub headers_only: bool,
 }
 
-/// Keys of CONNECT whose values stay secret.
-const SECRETS: [&str; 5] = ["pass", "auth_token", "sig", "proxy_sig", "nkey"];
+/// Which way a message goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Way {
+    /// From a client.
+    In,
+    /// To a client.
+    Out,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::In => "<<-",
+            Self::Out => "->>",
+        })
+    }
+}
 
 impl Engine {
-    /// Logs a control line that came in.
-    pub(super) fn trace_line(&self, client: &Client, line: &[u8]) {
+    /// Logs the control line that `bytes` begin with.
+    pub(super) fn trace_line(&self, client: &Client, bytes: &[u8]) {
         if self.options.trace.is_none() {
             return;
         }
-        let text = String::from_utf8_lossy(line);
-        let text = text.trim_end();
-        match text.get(..7) {
-            Some(verb) if verb.eq_ignore_ascii_case("CONNECT") => {
-                say(client, &format!("<<- [CONNECT {}]", redact(text[7..].trim())));
+        let Some((verb, args)) = client::verb_and_args(bytes) else { return };
+        let (name, plain) = (Plain(verb), Plain(args));
+        match verb {
+            b"INFO" | b"+OK" | b"-ERR" => {}
+            b"PING" | b"PONG" => self.trace(client, format_args!("{} [{name}]", Way::In)),
+            b"CONNECT" => {
+                let shown = redact::connect(args);
+                self.trace(client, format_args!("{} [{name} {}]", Way::In, Plain(&shown)));
             }
-            Some(_) | None => say(client, &format!("<<- [{text}]")),
+            _other => self.trace(client, format_args!("{} [{name} {plain}]", Way::In)),
         }
     }
 
-    /// Logs what came in behind a control line.
-    pub(super) fn trace_payload(&self, client: &Client, body: &[u8], header_len: u32) {
-        let Some(trace) = self.options.trace else { return };
-        let size = body.len() - 2;
-        let shown = if trace.headers_only { header_len as usize } else { size };
-        if shown == 0 && trace.headers_only {
+    /// Logs the headers and the payload of a message; `body` ends with its line end.
+    pub(super) fn trace_payload(&self, client: &Client, way: Way, body: &[u8], header_len: u32) {
+        /// The empty line that ends headers, and the line end before it.
+        const HEADERS_END: usize = "\r\n\r\n".len();
+        let Some(options) = self.options.trace else { return };
+        let shown = if options.headers_only {
+            &body[..(header_len as usize).saturating_sub(HEADERS_END)]
+        } else {
+            &body[..body.len() - encode::CRLF.len()]
+        };
+        if shown.is_empty() {
             return;
         }
-        let most = if trace.payload_bytes_max == 0 { shown } else { trace.payload_bytes_max };
-        let text = String::from_utf8_lossy(&body[..shown.min(most)]);
-        let more = if shown > most { "..." } else { "" };
-        say(client, &format!("<<- MSG_PAYLOAD: [{text:?}{more}]"));
+        match shown.get(..options.payload_bytes_max).filter(|cut| !cut.is_empty()) {
+            Some(cut) if cut.len() < shown.len() => {
+                let cut = Quoted(cut).to_string();
+                let cut = cut.strip_suffix('"').unwrap_or(&cut);
+                self.trace(client, format_args!("{way} MSG_PAYLOAD: [{cut}...\"]"));
+            }
+            Some(_) | None => {
+                self.trace(client, format_args!("{way} MSG_PAYLOAD: [{}]", Quoted(shown)));
+            }
+        }
     }
 
     /// Logs an answer.
-    pub(super) fn trace_answer(&self, client: &Client, answer: &[u8]) {
-        if self.options.trace.is_some() {
-            let text = String::from_utf8_lossy(answer);
-            say(client, &format!("->> [{}]", text.trim_end()));
-        }
+    pub(super) fn trace_answer(&self, client: &Client, answer: &str) {
+        self.trace(client, format_args!("{} [{answer}]", Way::Out));
     }
 
-    /// Logs the deliveries of the message that was just routed.
-    pub(super) fn trace_deliveries(&mut self, own: (u32, &Client), message: &Message<'_>) {
+    /// Logs an `-ERR`.
+    pub(super) fn trace_error(&self, client: &Client, error: ErrorText) {
+        self.trace(client, format_args!("{} [-ERR {error}]", Way::Out));
+    }
+
+    /// Logs the `-ERR` about something that is not permitted.
+    pub(super) fn trace_violation(&self, client: &Client, violation: Violation<'_>) {
+        if self.options.trace.is_none() {
+            return;
+        }
+        let mut line = Vec::new();
+        encode::violation(&mut line, violation);
+        let text = line.strip_prefix(b"-ERR '").and_then(|text| text.strip_suffix(b"'\r\n"));
+        let text = Plain(text.unwrap_or(&line));
+        self.trace(client, format_args!("{} [-ERR {text}]", Way::Out));
+    }
+
+    /// Logs that a subscription has ended.
+    pub(super) fn trace_ended(&self, client: &Client, sid: &[u8]) {
+        self.trace(client, format_args!("<-> [DELSUB {}]", Plain(sid)));
+    }
+
+    /// Logs the deliveries of the message that was just routed. A client that is being worked on is not
+    /// in its place and stands in `own`.
+    pub(super) fn trace_deliveries(&mut self, own: Option<(u32, &Client)>, message: &Message<'_>) {
+        if self.router.traced.is_empty() {
+            return;
+        }
         let taken = std::mem::take(&mut self.router.traced);
         for id in &taken {
             let Some(subscription) = self.router.subscriptions.get(*id as usize) else { continue };
             let Owner::Client(index) = subscription.owner else { continue };
-            let client = if index == own.0 {
-                Some(own.1)
-            } else {
-                self.clients.get(index as usize).and_then(Option::as_deref)
+            let own = own.filter(|own| own.0 == index).map(|own| own.1);
+            let Some(client) = own.or_else(|| self.clients.get(index as usize)?.as_deref()) else {
+                continue;
             };
             let headers = self.links.at(index).is_some_and(|link: &Link| link.headers);
-            if let Some(client) = client {
-                say(client, &format!("->> [{}]", head(message, &subscription.sid, headers)));
-            }
+            self.trace_delivery(client, message, &subscription.sid, headers);
         }
         self.router.traced = taken;
         self.router.traced.clear();
     }
-}
 
-/// The head of a delivery as its recipient gets it.
-fn head(message: &Message<'_>, sid: &[u8], headers: bool) -> String {
-    let header_len = message.header_len.unwrap_or(0) as usize;
-    let size = message.body.len() - 2;
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    let mut words = vec![text(message.subject), text(sid)];
-    words.extend(message.reply.map(text));
-    if headers && header_len > 0 {
-        format!("HMSG {} {header_len} {size}", words.join(" "))
-    } else {
-        format!("MSG {} {}", words.join(" "), size - header_len)
-    }
-}
-
-fn say(client: &Client, text: &str) {
-    let about = client.about.as_deref();
-    let label = about.map_or_else(String::new, |about| {
-        format!(" - \"v{}:{}:{}\"", about.version, about.lang, about.name)
-    });
-    tracing::trace!("{} - cid:{}{label} - {text}", client.peer, client.cid);
-}
-
-/// A CONNECT without its secrets; one that is no JSON is not shown at all.
-fn redact(json: &str) -> String {
-    let Ok(serde_json::Value::Object(mut keys)) = serde_json::from_str(json) else {
-        return "[REDACTED]".to_owned();
-    };
-    for (key, value) in &mut keys {
-        if SECRETS.iter().any(|secret| key.eq_ignore_ascii_case(secret)) {
-            *value = "[REDACTED]".into();
+    /// Logs a delivery as its recipient gets it.
+    fn trace_delivery(&self, client: &Client, message: &Message<'_>, sid: &[u8], headers: bool) {
+        let header_len = message.header_len.unwrap_or(0);
+        let shown_len = if headers { header_len } else { 0 };
+        let body = if headers { message.body } else { &message.body[header_len as usize..] };
+        let size = body.len() - encode::CRLF.len();
+        let (subject, reply) = subject::delivered_as(message.subject, message.reply);
+        let words: Vec<&[u8]> = [subject, sid].into_iter().chain(reply).collect();
+        let words = words.join(&b' ');
+        let (words, out) = (Plain(&words), Way::Out);
+        if shown_len > 0 {
+            self.trace(client, format_args!("{out} [HMSG {words} {shown_len} {size}]"));
+        } else {
+            self.trace(client, format_args!("{out} [MSG {words} {size}]"));
         }
+        self.trace_payload(client, out, body, shown_len);
     }
-    serde_json::Value::Object(keys).to_string()
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_of_connect_are_not_shown() {
-        let shown = redact(r#"{"user":"ann","Pass":"s3cret","auth_token":"t0ken"}"#);
-        assert!(shown.contains("ann"), "{shown}");
-        assert!(!shown.contains("s3cret") && !shown.contains("t0ken"), "{shown}");
-        assert_eq!(redact("{pass: s3cret"), "[REDACTED]");
+    fn trace(&self, client: &Client, text: fmt::Arguments<'_>) {
+        if self.options.trace.is_some() {
+            tracing::trace!("{} - {text}", self.label(client));
+        }
     }
 }

@@ -145,6 +145,12 @@ impl Link {
         self.queue.pending_bytes() + self.lanes.as_ref().map_or(0, |lanes| lanes.pending_bytes())
     }
 
+    /// In how many pieces they lie; those that are in flight are one.
+    #[must_use]
+    pub fn chunks(&self) -> usize {
+        usize::from(self.sending) + self.queue.chunks()
+    }
+
     /// Where an account's messages are appended.
     pub fn queue_of(&mut self, account: AccountId) -> &mut Queue {
         let is_narrow = self.narrow().is_some();

@@ -42,6 +42,13 @@ impl Queue {
         self.pending_bytes
     }
 
+    /// In how many pieces the bytes lie that are not in flight.
+    #[must_use]
+    pub fn chunks(&self) -> usize {
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.slices().count());
+        rest + self.segments.len() + usize::from(!self.tail.is_empty())
+    }
+
     /// How much of the same is worth a block.
     #[must_use]
     pub const fn block_bytes(&self) -> usize {

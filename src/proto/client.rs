@@ -162,9 +162,7 @@ impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownOperation => f.write_str("unknown protocol operation"),
-            Self::ControlLineTooLong { max } => {
-                write!(f, "maximum control line exceeded: more than {max} bytes")
-            }
+            Self::ControlLineTooLong { .. } => f.write_str("maximum control line exceeded"),
             Self::BadArguments => f.write_str("wrong number or form of arguments"),
             Self::HeadersNotSupported => f.write_str("message headers not supported"),
             Self::PayloadTooLarge { size, max } => {
@@ -203,6 +201,18 @@ pub const fn payload_end(bytes: &[u8]) -> Result<bool, ParseError> {
         [] | [b'\r'] => Ok(false),
         _other => Err(ParseError::UnknownOperation),
     }
+}
+
+/// The verb of the line that `bytes` begin with, in capitals, and what stands behind it and the blanks
+/// up to the line end; for the log, which shows lines as they were written.
+#[must_use]
+pub fn verb_and_args(bytes: &[u8]) -> Option<(&'static [u8], &[u8])> {
+    let Opening::Verb(_, args_start) = find_verb(bytes, &VERBS) else { return None };
+    let same = |verb: &[u8]| bytes.get(..verb.len()).is_some_and(|b| b.eq_ignore_ascii_case(verb));
+    let (verb, ..) = VERBS.iter().find(|(verb, ..)| same(verb))?;
+    let line = find_line_end(&bytes[args_start..], usize::MAX).ok()??;
+    let blanks = line.args.iter().take_while(|byte| is_blank(byte)).count();
+    Some((*verb, &line.args[blanks..]))
 }
 
 /// Whether the first byte allows the line to become a CONNECT.

@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::refusal;
+
 /// What CONNECT said, or what holds before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connect {
@@ -92,8 +94,8 @@ impl Connect {
         // Bytes that are no UTF-8 become replacement characters, they do not spoil the line.
         let text = String::from_utf8_lossy(json);
         let mut parser = serde_json::Deserializer::from_str(&text);
-        parser.deserialize_any(OptionsVisitor(self)).map_err(|_| ConnectError)?;
-        parser.end().map_err(|_| ConnectError)
+        let read = parser.deserialize_any(OptionsVisitor(self)).and_then(|()| parser.end());
+        read.map_err(|error| ConnectError(refusal::of_json(&error, &text).into()))
     }
 
     fn read_value<'de, A: MapAccess<'de>>(
@@ -139,13 +141,14 @@ impl Connect {
     }
 }
 
-/// A CONNECT that cannot be read. The connection closes without an `-ERR`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectError;
+/// A CONNECT that cannot be read. The connection closes without an `-ERR`; the log is told why, without
+/// any value that the client sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectError(Box<str>);
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CONNECT does not hold a JSON object with the known options")
+        f.write_str(&self.0)
     }
 }
 
@@ -166,7 +169,9 @@ impl<'de> Visitor<'de> for OptionsVisitor<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key_seed(FoldedKey)? {
-            self.0.read_value(&key, &mut map)?;
+            self.0.read_value(&key, &mut map).map_err(|error| {
+                refusal::of_option(&error, &key).map_or(error, serde::de::Error::custom)
+            })?;
         }
         Ok(())
     }
@@ -201,7 +206,7 @@ impl<'de> Visitor<'de> for FoldedKey {
 }
 
 /// Folds case as peers do: also the two letters beyond ASCII whose simple fold is an ASCII letter.
-fn fold(key: &str) -> String {
+pub(super) fn fold(key: &str) -> String {
     key.chars()
         .map(|c| match c {
             '\u{17f}' => 's',
@@ -248,7 +253,7 @@ mod tests {
 
     #[track_caller]
     fn refuse(json: &str) {
-        assert_eq!(Connect::parse(json.as_bytes()), Err(ConnectError), "{json}");
+        assert!(Connect::parse(json.as_bytes()).is_err(), "{json}");
     }
 
     fn text(text: &str) -> Option<Box<str>> {

@@ -11,5 +11,8 @@ pub mod encode;
 pub mod headers;
 pub mod info;
 mod line;
+pub mod quote;
+pub mod redact;
+pub mod refusal;
 pub mod route;
 pub mod route_info;

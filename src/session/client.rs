@@ -53,7 +53,28 @@ pub enum Hold {
     Memory,
 }
 
-/// What the client said about itself, for monitoring.
+/// As whom a client speaks: the first of these that its CONNECT names. A secret is not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// A public key.
+    Nkey(Box<str>),
+    /// A user.
+    User(Box<str>),
+    /// Whoever has the token.
+    Token,
+}
+
+impl Claim {
+    /// The claim of a CONNECT; `None` when that names nobody.
+    #[must_use]
+    pub fn of(connect: &Connect) -> Option<Self> {
+        let nkey = connect.nkey.clone().map(Self::Nkey);
+        let user = || connect.user.clone().map(Self::User);
+        nkey.or_else(user).or_else(|| connect.auth_token.as_ref().map(|_| Self::Token))
+    }
+}
+
+/// What the client said about itself, for monitoring and the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
     /// `name` of CONNECT.
@@ -64,6 +85,8 @@ pub struct About {
     pub version: Box<str>,
     /// As whom it logged in.
     pub user: Box<str>,
+    /// As whom it wanted to, log-ins being checked or not.
+    pub claim: Option<Claim>,
 }
 
 /// PINGs that the server sends.

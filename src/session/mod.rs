@@ -8,7 +8,7 @@ mod line;
 mod route;
 mod sids;
 
-pub use client::{About, Client, Hold, Phase, Pings};
+pub use client::{About, Claim, Client, Hold, Phase, Pings};
 pub use input::{CARRIED_MAX, Filling, Input, Waiting};
 pub use line::Line;
 pub(crate) use line::{Group, Recipient};
