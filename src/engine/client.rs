@@ -7,7 +7,6 @@ use crate::close::{CloseReason, ErrorText};
 use crate::ids::AccountId;
 use crate::limits;
 use crate::mailbox::Letter;
-use crate::outbound::Link;
 use crate::proto::client::{ClientOp, ParseError, Publish};
 use crate::proto::connect::Connect;
 use crate::proto::encode::{self, Violation};
