@@ -84,6 +84,7 @@ impl Engine {
         self.router.route_limits = options.routes.outbound;
         self.router.set_accounts(Arc::clone(&options.accounts));
         self.router.drop_for_slow = options.drop_for_slow;
+        self.router.keep_here(&options.routes.export.deny);
         self.router.trace = options.trace.is_some();
         let before = std::mem::replace(&mut self.options, options);
         self.apply_to_routes(&before.routes);

@@ -181,6 +181,7 @@ impl Engine {
         let mut router = Router::new(options.outbound, Arc::clone(&options.accounts), seed);
         router.route_limits = options.routes.outbound;
         router.drop_for_slow = options.drop_for_slow;
+        router.keep_here(&options.routes.export.deny);
         router.set_cached(options.sublist_cache);
         router.trace = options.trace.is_some();
         Self {

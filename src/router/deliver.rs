@@ -43,6 +43,8 @@ struct Hand<'a> {
     elsewhere: &'a mut Elsewhere,
     inbox: &'a mut Vec<Delivered>,
     drop_for_slow: bool,
+    /// The message goes to no other server.
+    stays_here: bool,
     dropped: &'a mut u64,
     traced: Option<&'a mut Vec<u32>>,
 }
@@ -56,6 +58,7 @@ impl Router {
     pub fn deliver(&mut self, links: &mut LinkTable, message: &Message<'_>) -> Delivery {
         self.elsewhere.clear();
         let heard = self.inbox.len();
+        let stays_here = self.stays_here(message.subject);
         let matches = self.sublists[message.account.index()].matches(message.subject);
         let mut hand = Hand {
             subscriptions: &mut self.subscriptions,
@@ -67,6 +70,7 @@ impl Router {
             elsewhere: &mut self.elsewhere,
             inbox: &mut self.inbox,
             drop_for_slow: self.drop_for_slow,
+            stays_here,
             dropped: &mut self.dropped,
             traced: self.trace.then_some(&mut self.traced),
         };
@@ -147,11 +151,13 @@ impl Router {
     /// Who else could serve a queue group. Also what another server sent may leave again: the member
     /// that it was meant for is gone.
     fn other_place(&mut self, message: &Message<'_>, group: &[u8]) -> Option<Place> {
+        let stays_here = self.stays_here(message.subject);
         let matches = self.sublists[message.account.index()].matches(message.subject);
         let group = matches.queues.iter().find(|queue| *queue.name == *group)?;
         let subscriptions = &self.subscriptions;
         let place = |member: Member| match subscriptions.get(member.id as usize)?.owner {
             Owner::Shard(shard) => Some(Place::Shard(shard)),
+            Owner::ShardRoutes(_) | Owner::Route(_) if stays_here => None,
             Owner::ShardRoutes(shard) => Some(Place::ShardRoutes(shard)),
             Owner::Route(index) => Some(Place::Route(index)),
             Owner::Client(_) | Owner::Internal(_) => None,
@@ -191,6 +197,7 @@ impl Hand<'_> {
             Some(Owner::Shard(shard)) if message.origin.may_cross() => {
                 self.elsewhere.shards |= 1 << shard;
             }
+            Some(Owner::Route(_) | Owner::ShardRoutes(_)) if self.stays_here => {}
             Some(Owner::ShardRoutes(shard))
                 if message.origin.may_cross() && message.origin.may_leave() =>
             {
@@ -211,6 +218,7 @@ impl Hand<'_> {
         let Some(owner) = self.owner(member) else { return false };
         match (*origin, owner) {
             (_, Owner::Client(index)) if origin.excludes(index) => false,
+            (_, Owner::Route(_) | Owner::ShardRoutes(_)) if self.stays_here => false,
             (Origin::Client { .. } | Origin::Internal, _) => true,
             (Origin::Route { .. }, Owner::Client(_) | Owner::Internal(_) | Owner::Shard(_)) => true,
             (Origin::Shard { groups, .. }, Owner::Client(_) | Owner::Internal(_)) => {

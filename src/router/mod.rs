@@ -28,6 +28,7 @@ use slab::Slab;
 use crate::account::Accounts;
 use crate::ids::AccountId;
 use crate::outbound::OutboundLimits;
+use crate::subject;
 use crate::sublist::{Sublist, SublistStats, Subscription};
 
 pub use deliver::Delivery;
@@ -283,6 +284,8 @@ pub struct Router {
     pub drop_for_slow: bool,
     /// Deliveries that [`drop_for_slow`](Self::drop_for_slow) kept back.
     pub dropped: u64,
+    /// Filters of subjects that go to no other server, whatever wider interest it has.
+    kept_here: Vec<String>,
     /// For picking members of queue groups.
     random: fastrand::Rng,
     /// The bytes of a run while it is copied to several recipients.
@@ -312,6 +315,7 @@ impl Router {
             traced: Vec::new(),
             drop_for_slow: false,
             dropped: 0,
+            kept_here: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
             scratch: Vec::new(),
             seed,
@@ -330,6 +334,21 @@ impl Router {
             sublist
         });
         self.accounts = accounts;
+    }
+
+    /// Learns which subjects go to no other server. One may still want them, by a wildcard that holds
+    /// others, too.
+    pub fn keep_here(&mut self, filters: &[String]) {
+        if self.kept_here != filters {
+            self.kept_here = filters.to_vec();
+            // What kept lines lead to was found out by the old ones.
+            self.sublists.iter_mut().for_each(Sublist::invalidate);
+        }
+    }
+
+    /// Whether messages of a subject go to no other server.
+    fn stays_here(&self, subject: &[u8]) -> bool {
+        self.kept_here.iter().any(|filter| subject::matches(filter.as_bytes(), subject))
     }
 
     /// The accounts.

@@ -68,6 +68,7 @@ impl Router {
 
     /// Collects the recipients; says whether all of them are simple, and there is one.
     fn collect(&mut self, line: &mut Line, lead: &Lead<'_>) -> bool {
+        let stays_here = lead.routed || self.stays_here(lead.subject);
         let matches = self.sublists[lead.account.index()].matches(lead.subject);
         if !matches.queues.is_empty() && !lead.routed {
             return false;
@@ -79,7 +80,7 @@ impl Router {
             let (index, is_route) = match subscription.owner {
                 Owner::Client(index) if lead.except == Some(index) => continue,
                 Owner::Client(index) => (index, false),
-                Owner::Route(_) | Owner::ShardRoutes(_) if lead.routed => continue,
+                Owner::Route(_) | Owner::ShardRoutes(_) if stays_here => continue,
                 Owner::Route(index) => (index, true),
                 Owner::Internal(_) | Owner::Shard(_) | Owner::ShardRoutes(_) => return false,
             };

@@ -187,3 +187,57 @@ fn what_is_passed_on_to_another_server_says_so_if_that_understands_it() {
     check_bounced(true, "RMSG $G q.share || g 1\r\nx\r\n");
     check_bounced(false, "RMSG $G q.share | g 1\r\nx\r\n");
 }
+
+#[test]
+fn what_is_kept_here_goes_to_no_other_server_and_to_none_of_its_queue_members() {
+    let mut shard = Shard::new(7);
+    let route = shard.links.insert(Link::new(Socket(0), Time::ZERO, false));
+    let account = AccountId::GLOBAL;
+    for owner in [Owner::Route(route.index), Owner::ShardRoutes(1)] {
+        for queue in [None, Some(GROUP)] {
+            shard.router.set_interest(owner, Want { account, subject: b"q.*", queue }, 5);
+        }
+    }
+    let origin = Origin::Client { index: u32::MAX, echo: true };
+    let deliver = |shard: &mut Shard| shard.router.deliver(&mut shard.links, &message(origin));
+    let generation = shard.router.generation(account);
+    shard.router.keep_here(&["q.share".to_owned()]);
+    assert_ne!(shard.router.generation(account), generation, "kept lines are of no use any more");
+    assert!(deliver(&mut shard).is_nobody());
+    let bounced = Origin::Route { groups: GROUP, passed_on: false };
+    assert_eq!(shard.router.bounce(&mut shard.links, &message(bounced), GROUP), None);
+
+    shard.join();
+    for _ in 0..100 {
+        assert_eq!((deliver(&mut shard).local, deliver(&mut shard).routes), (1, 0));
+    }
+    shard.router.keep_here(&[]);
+    let delivery = deliver(&mut shard);
+    assert!(delivery.routes == 1 && delivery.remote, "{delivery:?}");
+}
+
+#[test]
+fn a_run_of_what_is_kept_here_goes_to_clients_only() {
+    let mut shard = Shard::new(7);
+    shard.subscribe(None);
+    let route = shard.links.insert(Link::new(Socket(0), Time::ZERO, false));
+    let account = AccountId::GLOBAL;
+    let want = Want { account, subject: b">", queue: None };
+    shard.router.set_interest(Owner::Route(route.index), want, 1);
+    let mut recipients = |kept: &[String]| {
+        shard.router.keep_here(kept);
+        let mut line = crate::session::Line::default();
+        let lead = super::run::Lead {
+            account,
+            subject: SUBJECT,
+            reply: None,
+            except: None,
+            routed: false,
+        };
+        shard.router.prepare_run(&shard.links, &mut line, &lead);
+        assert!(line.simple);
+        line.members.len()
+    };
+    assert_eq!(recipients(&["*.share".to_owned()]), 1);
+    assert_eq!(recipients(&["*.other".to_owned()]), 2);
+}

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::mesh::client::introduce_all;
 use crate::mesh::layout::{layouts, on_each};
-use crate::mesh::{Client, Cluster, Layout, Plan, on_each_layout};
+use crate::mesh::{Client, Cluster, Layout, Plan, introduce, on_each_layout};
 
 /// These accounts fall on different connections of pools of three and of five.
 const ACCOUNTS: [&str; 4] = ["A", "C", "ACC1", "D"];
@@ -143,5 +143,45 @@ fn routes_carry_only_what_their_permissions_let_through() {
             heard(second),
             ["private.x 1", "public.x 0", "public.x 1", "silent.x 0", "silent.x 1"]
         );
+    });
+}
+
+/// What a wildcard asks for beside what it may have does not come: neither alone, nor among others
+/// of its kind, nor to a queue group.
+#[test]
+fn what_may_not_leave_is_kept_from_wildcards_too() {
+    on_each_layout(2, |layout| {
+        let denying = |subject: &str| {
+            format!(
+                "permissions {{ export: {{ allow: [\"no.>\", \">\"], deny: [\"{subject}\"] }} }}"
+            )
+        };
+        let plan = Plan::new(layout).each(|index, node| {
+            if index == 0 {
+                node.cluster = denying("no.1");
+            }
+        });
+        let mut cluster = plan.start();
+        let heard = |cluster: &Cluster, subjects: [&str; 2]| {
+            let (mut here, mut there) = (cluster.client(0), cluster.client(1));
+            for subject in [">", "no.*"] {
+                there.subscribe(subject);
+            }
+            there.subscribe_in("no.>", "group");
+            introduce(&mut here, &mut there);
+            there.take_all();
+            for subject in [subjects[0], subjects[0], subjects[0], subjects[1]] {
+                here.publish(subject, "x");
+            }
+            assert!(here.request_briefly(subjects[0]), "nobody gets what may not leave");
+            introduce(&mut here, &mut there);
+            let messages = there.take_all();
+            let count = |subject: &str| messages.iter().filter(|it| it.subject == subject).count();
+            subjects.map(count)
+        };
+        assert_eq!(heard(&cluster, ["no.1", "no.2"]), [0, 3]);
+        cluster.reload(0, |node| node.cluster = denying("no.2"));
+        cluster.nodes[0].await_log("Reloaded");
+        assert_eq!(heard(&cluster, ["no.2", "no.1"]), [0, 3]);
     });
 }
