@@ -47,17 +47,18 @@ impl Mesh {
         self.remove(id, reason, Gone::Lost, turn);
     }
 
-    /// An `-ERR` ends a connection. Those about accounts say that dialling again is of no use.
+    /// An `-ERR` ends a connection. Those about accounts say that these go with the pool; the
+    /// server may change its mind, and so is dialled for them now and then.
     pub(super) fn handle_refused(&mut self, id: ConnId, text: &str, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get(&id) else { return };
-        tracing::error!("{} - rid:{} - Route Error {text}", conn.peer, conn.rid);
+        let (peer, rid, remote) = (conn.peer, conn.rid, conn.remote_id.clone());
         let account = conn.want().and_then(|want| want.account.clone());
-        let is_about_account = ACCOUNT_ERRORS.iter().any(|about| text.contains(about));
-        if let Some(account) = account.filter(|_| is_about_account) {
-            let remote = conn.remote_id.clone();
-            if let Some(remote) = self.remotes.get_mut(&remote) {
-                remote.refused.insert(account);
-            }
+        let account = account.filter(|_| ACCOUNT_ERRORS.iter().any(|about| text.contains(about)));
+        let is_news = account.is_none_or(|account| self.account_refused(&remote, &account, turn));
+        if is_news {
+            tracing::error!("{peer} - rid:{rid} - Route Error {text}");
+        } else {
+            tracing::debug!("{peer} - rid:{rid} - Route Error {text}");
         }
         self.end(id, CloseReason::ParseError, None, Gone::Lost, turn);
     }
@@ -65,12 +66,16 @@ impl Mesh {
     fn remove(&mut self, id: ConnId, reason: CloseReason, gone: Gone, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.remove(&id) else { return };
         let remote = self.remotes.get(&conn.remote_id).map(|remote| remote.name.as_str());
-        tracing::info!(
-            "{} - rid:{} - Router connection closed: {reason} - Remote: {}",
-            conn.peer,
-            conn.rid,
-            remote.unwrap_or_default()
-        );
+        let (peer, rid, remote) = (conn.peer, conn.rid, remote.unwrap_or_default());
+        if conn.is_retry {
+            tracing::debug!(
+                "{peer} - rid:{rid} - Router connection closed: {reason} - Remote: {remote}"
+            );
+        } else {
+            tracing::info!(
+                "{peer} - rid:{rid} - Router connection closed: {reason} - Remote: {remote}"
+            );
+        }
         match (&conn.stage, &conn.lane) {
             (Stage::Registered { since }, Some(lane)) => {
                 let lived = turn.now.since(*since);
@@ -99,7 +104,11 @@ impl Mesh {
         if remote.at(lane) == Some(id) {
             let heir = if let Gone::Replaced { by } = gone { Some(by) } else { None };
             remote.set(lane, heir);
+            if let (Lane::Account(account), None) = (lane, heir) {
+                self.account_lost(&conn.remote_id, account, turn);
+            }
         }
+        let Some(remote) = self.remotes.get_mut(&conn.remote_id) else { return };
         if remote.first_pooled().is_none() {
             let urls = std::mem::take(&mut remote.client_urls);
             if self.urls.remove(&urls) {
@@ -207,8 +216,9 @@ impl Mesh {
 
     /// Gives whoever is expected to dial time to do so, and then dials what is missing.
     pub(super) fn expect_repair(&mut self, id: &str, now: Time) {
+        let is_whole = self.remotes.get(id).is_some_and(|remote| self.is_whole(remote));
         let Some(remote) = self.remotes.get_mut(id) else { return };
-        if remote.is_whole(&self.options.accounts) {
+        if is_whole {
             remote.repair_at = None;
             remote.repairs = 0;
             return;

@@ -1,6 +1,6 @@
 //! One route connection, and the server at its other end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(super) struct Conn {
     /// Empty before the peer has said it.
     pub(super) remote_id: String,
     pub(super) lane: Option<Lane>,
+    /// Whether it is tried once more after the same was refused: nothing to speak of.
+    pub(super) is_retry: bool,
     /// Whether our INFO has left already, on a connection we dialled.
     pub(super) info_sent: bool,
     /// Whether the next PONG allows to dial the next pooled connection.
@@ -34,6 +36,8 @@ pub(super) struct Conn {
     pub(super) solicited: bool,
     /// Whether such a dial was configured.
     pub(super) configured: bool,
+    /// Whether the configuration names the peer, which dialled before this server had to.
+    pub(super) named: bool,
     pub(super) rtt: Option<Duration>,
     /// The last sign that the peer gets what it is sent.
     pub(super) heard_at: Time,
@@ -71,10 +75,12 @@ impl Conn {
             compression: None,
             remote_id: String::new(),
             lane: None,
+            is_retry: false,
             info_sent: false,
             is_probing: false,
             solicited: false,
             configured: false,
+            named: false,
             rtt: None,
             heard_at: Time::ZERO,
             import: None,
@@ -92,6 +98,16 @@ impl Conn {
             Role::Acceptor => None,
             Role::Solicitor { want, .. } => Some(want),
         }
+    }
+
+    /// Whether its peer is one that this server dials, as operators see it.
+    pub(super) fn is_solicited(&self) -> bool {
+        self.solicited || self.named
+    }
+
+    /// Whether its peer is a configured one, as operators see it.
+    pub(super) fn is_configured(&self) -> bool {
+        self.configured || self.named
     }
 
     pub(super) fn is_acceptor(&self) -> bool {
@@ -119,8 +135,8 @@ pub(super) struct Remote {
     /// By pool index; the only one without pools.
     pub(super) slots: Vec<Option<ConnId>>,
     pub(super) accounts: BTreeMap<String, ConnId>,
-    /// Accounts for which it takes no connection.
-    pub(super) refused: BTreeSet<String>,
+    /// Accounts that are to have a connection of their own, and go with the pool for now.
+    pub(super) pooled: BTreeMap<String, Pooled>,
     /// Where it listens.
     pub(super) endpoint: Endpoint,
     /// Those of its URLs that clients are told.
@@ -177,19 +193,13 @@ impl Remote {
             *slot = conn;
         }
     }
+}
 
-    /// Which of `accounts` have no connection and could have one.
-    pub(super) fn missing_accounts(&self, accounts: &BTreeSet<String>) -> Vec<String> {
-        if self.pool_size.is_none() {
-            return Vec::new();
-        }
-        let is_missing = |account: &&String| {
-            !self.accounts.contains_key(*account) && !self.refused.contains(*account)
-        };
-        accounts.iter().filter(is_missing).cloned().collect()
-    }
-
-    pub(super) fn is_whole(&self, accounts: &BTreeSet<String>) -> bool {
-        self.free_slot().is_none() && self.missing_accounts(accounts).is_empty()
-    }
+/// Why an account goes with the pool that is to have a connection of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pooled {
+    /// Nobody knows yet whether the server takes one.
+    Unsure,
+    /// It has said that it takes none.
+    Refused,
 }

@@ -10,7 +10,7 @@ use crate::proto::route;
 use crate::proto::route_info::RouteInfo;
 
 use super::conn::Conn;
-use super::event::Action;
+use super::event::{Action, Lane};
 use super::mesh::{Mesh, Turn};
 use super::target::{
     Attempt, AttemptStage, Endpoint, MEMORY, NameStage, Origin, REDIAL_JITTER, RETRY_DELAY, Target,
@@ -43,8 +43,7 @@ impl Mesh {
     /// Wants what is missing between this server and a connected one.
     pub(super) fn ensure(&mut self, id: &str, until: Time) {
         let Some(remote) = self.remotes.get(id) else { return };
-        let mut accounts: Vec<_> =
-            remote.missing_accounts(&self.options.accounts).into_iter().map(Some).collect();
+        let mut accounts: Vec<_> = self.missing_accounts(remote).into_iter().map(Some).collect();
         if remote.free_slot().is_some() && !self.is_probing(id) {
             accounts.insert(0, None);
         }
@@ -74,7 +73,9 @@ impl Mesh {
         let is_pooled = self.remotes.get(id).is_some_and(|r| r.first_pooled().is_some());
         if is_solicitor && is_pooled {
             let Some(remote) = self.remotes.get(id) else { return };
-            let missing = remote.missing_accounts(&self.options.accounts);
+            let mut missing = self.missing_accounts(remote);
+            // Those that it takes no connection for have a time of their own.
+            missing.retain(|account| !remote.pooled.contains_key(account));
             // The pool goes on by itself, one behind the other.
             if !missing.is_empty() {
                 self.ensure_accounts(id, missing, turn.now);
@@ -83,10 +84,10 @@ impl Mesh {
         self.expire_attempts(turn);
     }
 
-    fn ensure_accounts(&mut self, id: &str, missing: Vec<String>, now: Time) {
+    pub(super) fn ensure_accounts(&mut self, id: &str, missing: Vec<String>, until: Time) {
         let Some(endpoint) = self.target_of(id) else { return };
         for account in missing {
-            self.schedule(Want { endpoint: endpoint.clone(), account: Some(account) }, now);
+            self.schedule(Want { endpoint: endpoint.clone(), account: Some(account) }, until);
         }
     }
 
@@ -94,17 +95,21 @@ impl Mesh {
         let Some(conn) = self.conns.get_mut(&conn) else { return };
         conn.rtt = Some(rtt);
         conn.heard_at = turn.now;
-        if let Some(remote) = self.remotes.get_mut(&conn.remote_id) {
+        let probed = std::mem::take(&mut conn.is_probing);
+        let (id, lane) = (conn.remote_id.clone(), conn.lane.clone());
+        if let Some(remote) = self.remotes.get_mut(&id) {
             // The PING came behind what had to be said again, and so that has arrived.
             let is_sure = |(_, repeated): &mut (Time, Time)| turn.now.since(*repeated) > rtt;
             remote.unsure.take_if(is_sure);
         }
-        if !std::mem::take(&mut conn.is_probing) {
-            return;
+        if let Some(Lane::Account(account)) = &lane {
+            // It would have refused the connection before it answered.
+            self.account_taken(&id, account, turn);
         }
-        let id = conn.remote_id.clone();
-        self.ensure(&id, turn.now);
-        self.expire_attempts(turn);
+        if probed {
+            self.ensure(&id, turn.now);
+            self.expire_attempts(turn);
+        }
     }
 
     /// Whether a connection to this server is about to allow the next one.
@@ -241,7 +246,7 @@ impl Mesh {
             return false;
         }
         if let Some(account) = &want.account
-            && (self.options.pool_size.is_none() || !self.options.accounts.contains(account))
+            && (self.options.pool_size.is_none() || !self.is_dedicated(account))
         {
             return false;
         }
@@ -250,9 +255,7 @@ impl Mesh {
             (None, _) => true,
             (Some(remote), None) => remote.free_slot().is_some(),
             (Some(remote), Some(account)) => {
-                remote.pool_size.is_some()
-                    && !remote.accounts.contains_key(account)
-                    && !remote.refused.contains(account)
+                remote.pool_size.is_some() && !remote.accounts.contains_key(account)
             }
         }
     }

@@ -124,12 +124,28 @@ pub enum Action {
         error: Option<String>,
     },
     /// Drop what was learned on the connection about an account, which is about to get one of
-    /// its own, and do not learn more of it there.
+    /// its own.
     ForgetAccount {
         /// The connection.
         conn: ConnId,
         /// The account.
         account: String,
+    },
+    /// Interest of these accounts alone does not go with the pool from now on.
+    SetApart {
+        /// The connection.
+        conn: ConnId,
+        /// The accounts.
+        accounts: Vec<String>,
+    },
+    /// Who is to dial when the connection is lost has changed.
+    SetSolicited {
+        /// The connection.
+        conn: ConnId,
+        /// Whether this server dials the peer.
+        solicited: bool,
+        /// Whether the peer is a configured route.
+        configured: bool,
     },
     /// A peer changed what it lets pass.
     PeerRules {
@@ -175,6 +191,8 @@ pub struct Registration {
     pub lane: Lane,
     /// How many pool indexes there are between the two servers.
     pub pool_size: u16,
+    /// Accounts whose interest does not go with the pool.
+    pub apart: Vec<String>,
     /// Whether the peer takes headers, and this server, too.
     pub headers: bool,
     /// The peer's protocol level.
@@ -191,7 +209,7 @@ pub struct Registration {
     pub import: Option<SubjectRules>,
     /// What the peer takes announcements of.
     pub export: Option<SubjectRules>,
-    /// Whether this server dialled the peer.
+    /// Whether this server dials the peer, if need be.
     pub solicited: bool,
     /// Whether the peer is a configured route.
     pub configured: bool,

@@ -5,7 +5,6 @@
 
 use crate::close::CloseReason;
 use crate::ids::ConnId;
-use crate::proto::route;
 use crate::proto::route_info::RouteInfo;
 
 use super::close::GOSSIP_DISABLED;
@@ -82,7 +81,7 @@ impl Mesh {
     pub(super) fn handle_later_info(&mut self, id: ConnId, info: RouteInfo, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get(&id) else { return };
         if !info.route_acc_add_reqid.is_empty() {
-            return self.answer_account_question(id, info, turn);
+            return self.hear_of_account(id, info, turn);
         }
         if !info.gateway.is_empty() {
             tracing::debug!("Ignoring the gateway \"{}\" that a route told of", info.gateway);
@@ -120,8 +119,8 @@ impl Mesh {
                 remote.accounts.contains_key(account)
             }
         });
-        let has_lane = account.is_empty()
-            || (self.options.pool_size.is_some() && self.options.accounts.contains(account));
+        let has_lane =
+            account.is_empty() || (self.options.pool_size.is_some() && self.is_dedicated(account));
         if is_known || !has_lane {
             return;
         }
@@ -143,27 +142,6 @@ impl Mesh {
             self.schedule(want, turn.now);
             self.expire_attempts(turn);
         }
-    }
-
-    /// A peer asks whether an account may get a connection of its own.
-    fn answer_account_question(&mut self, id: ConnId, mut info: RouteInfo, turn: &mut Turn<'_>) {
-        let account = std::mem::take(&mut info.route_account);
-        if account.is_empty() {
-            // An answer; this server asks no such questions.
-            return;
-        }
-        if !self.options.accounts_known.contains(&account) {
-            tracing::error!("Error looking up account \"{account}\": account missing");
-            return;
-        }
-        let size = u16::try_from(info.route_pool_size).unwrap_or(1);
-        let index = usize::from(route::pool_index(account.as_bytes(), size));
-        for remote in self.remotes.values().filter(|remote| remote.pool_size.is_some()) {
-            if let Some(conn) = remote.slots.get(index).copied().flatten() {
-                turn.out.push(Action::ForgetAccount { conn, account: account.clone() });
-            }
-        }
-        turn.send_info(id, &info);
     }
 
     /// Keeps clients away from a peer that is about to stop.

@@ -76,7 +76,12 @@ impl Mesh {
         let target = self.targets.get(&want.endpoint);
         let gossip_mode = target.map_or(0, |target| target.gossip_mode);
         let auth = target.and_then(|target| target.auth.clone());
-        tracing::info!("{peer} - rid:{rid} - Route connection created");
+        let is_retry = self.is_refused(&want);
+        if is_retry {
+            tracing::debug!("{peer} - rid:{rid} - Route connection created");
+        } else {
+            tracing::info!("{peer} - rid:{rid} - Route connection created");
+        }
 
         let (user, pass) = auth.map(|auth| (auth.user, auth.password)).unwrap_or_default();
         let connect = RouteConnect {
@@ -97,6 +102,7 @@ impl Mesh {
         turn.out.push(Action::Send { conn: id, bytes });
 
         let mut conn = Conn::new(rid, peer, Role::Solicitor { want, gossip_mode });
+        conn.is_retry = is_retry;
         let is_pooled = conn.want().is_some_and(|want| want.account.is_none());
         // Otherwise INFO says what only the peer's INFO can tell: the pool index or the mode.
         if !self.options.mode().negotiates() && (!is_pooled || self.options.pool_size.is_none()) {

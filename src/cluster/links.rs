@@ -135,23 +135,16 @@ impl Mesh {
         let any = |pick: fn(&super::conn::Conn) -> bool| {
             remote.conns().filter_map(|id| self.conns.get(&id)).any(pick)
         };
-        let accounts_expected = match remote.pool_size {
-            Some(_) => {
-                let own = self.options.accounts.iter();
-                own.filter(|account| !remote.refused.contains(*account)).cloned().collect()
-            }
-            None => Vec::new(),
-        };
         Link {
             id: id.to_owned(),
             name: remote.name.clone(),
             ringmesh: remote.is_ringmesh,
             url: remote.endpoint.url(),
-            solicited: any(|conn| conn.solicited),
-            configured: any(|conn| conn.configured),
+            solicited: any(super::conn::Conn::is_solicited),
+            configured: any(super::conn::Conn::is_configured),
             lame_duck: remote.is_lame,
             pool_expected: remote.pool_size.unwrap_or(1),
-            accounts_expected,
+            accounts_expected: self.accounts_with(remote).into_iter().collect(),
             rtt: conns.iter().filter_map(|conn| conn.rtt).min(),
             conns,
         }

@@ -1,6 +1,6 @@
 //! The mesh itself: its tables, and which event goes where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use ring::Time;
@@ -32,6 +32,10 @@ pub struct Mesh {
     pub(super) attempts: BTreeMap<Want, Attempt>,
     pub(super) names: BTreeMap<Endpoint, Name>,
     pub(super) urls: ClientUrls,
+    /// Accounts that peers told to have connections of their own, whether configured here or not.
+    pub(super) told: BTreeSet<String>,
+    /// What peers were asked since the configuration was read: the account, by the question's name.
+    pub(super) questions: BTreeMap<String, String>,
     pub(super) is_lame: bool,
     /// Names dials and lookups.
     pub(super) last_id: u64,
@@ -69,6 +73,8 @@ impl Mesh {
             attempts: BTreeMap::new(),
             names: BTreeMap::new(),
             urls: ClientUrls::new(options.client_urls.clone()),
+            told: BTreeSet::new(),
+            questions: BTreeMap::new(),
             is_lame: false,
             last_id: 0,
             options,

@@ -21,6 +21,7 @@
 //! Invariant: between two servers each pool index and each account has one registered connection
 //! at most, and whatever peers say, tables stay within their bounds.
 
+mod accounts;
 mod close;
 mod conn;
 mod dialing;

@@ -100,6 +100,13 @@ impl Action {
             Self::ForgetAccount { conn, account } => {
                 order(conn, RouteOrder::Forget { token: conn.token, account })
             }
+            Self::SetApart { conn, accounts } => {
+                order(conn, RouteOrder::SetApart { token: conn.token, accounts })
+            }
+            Self::SetSolicited { conn, solicited, configured } => {
+                let token = conn.token;
+                order(conn, RouteOrder::SetSolicited { token, solicited, configured })
+            }
             Self::ClientUrls(urls) => Some(Task::ClientUrls(urls)),
             Self::ClusterName(name) => Some(Task::ClusterName(name)),
             Self::RemoteJoined { .. } => Some(Task::Joined),
@@ -122,6 +129,8 @@ impl Action {
             | Self::Compress { .. }
             | Self::Ping { .. }
             | Self::ForgetAccount { .. }
+            | Self::SetApart { .. }
+            | Self::SetSolicited { .. }
             | Self::PeerRules { .. }
             | Self::ClientUrls(_)
             | Self::ClusterName(_)
@@ -141,6 +150,7 @@ fn registered(registration: Registration) -> session::Registration {
             Lane::Account(name) => RouteLane::Account(name),
             Lane::Everything => RouteLane::Everything,
         },
+        apart: registration.apart,
         headers: registration.headers,
         is_ringmesh: registration.ringmesh,
         takes_passed_on: registration.takes_passed_on,

@@ -1,6 +1,6 @@
 //! Where a connection belongs once its handshake is done, and what follows from it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ring::Time;
@@ -11,7 +11,7 @@ use crate::proto::route_info::RouteInfo;
 use crate::transport::Mode;
 
 use super::close::Gone;
-use super::conn::{Conn, Remote, Stage};
+use super::conn::{Conn, Pooled, Remote, Stage};
 use super::event::{Action, Lane, Registration};
 use super::handshake::Refusal;
 use super::mesh::{CAP_INTEREST_GRACE, CAP_QUEUES_ONLY, Mesh, REMOTES_MAX, Turn};
@@ -79,7 +79,7 @@ impl Mesh {
         }
         if account.is_empty() {
             Ok(Lane::Pool(u16::try_from(index).unwrap_or_default()))
-        } else if self.options.accounts.contains(account) {
+        } else if self.is_dedicated(account) {
             Ok(Lane::Account(account.clone()))
         } else {
             Err(violation(format!("No route for account \"{account}\"")))
@@ -132,7 +132,7 @@ impl Mesh {
             self.end(occupant, CloseReason::DuplicateRoute, None, Gone::Replaced { by: id }, turn);
             return Ok(lane);
         }
-        self.inherit(id, occupant, &info.server_id);
+        self.inherit(id, occupant, &info.server_id, turn);
         Err(Refusal::silent(CloseReason::DuplicateRoute))
     }
 
@@ -152,16 +152,44 @@ impl Mesh {
     }
 
     /// The connection that stays is to be dialled again as the one that goes would have been.
-    fn inherit(&mut self, from: ConnId, to: ConnId, remote: &str) {
+    fn inherit(&mut self, from: ConnId, to: ConnId, remote: &str, turn: &mut Turn<'_>) {
         let Some(want) = self.conns.get(&from).and_then(Conn::want).cloned() else { return };
         let is_configured = self.is_configured(&want.endpoint);
         let pooled = self.remotes.get(remote).into_iter().flat_map(|remote| &remote.slots);
         let heirs: Vec<_> = pooled.flatten().copied().chain([to]).collect();
         for heir in heirs {
-            if let Some(heir) = self.conns.get_mut(&heir) {
-                heir.solicited = true;
-                heir.configured |= is_configured;
-            }
+            self.mark_solicited(heir, is_configured, turn);
+        }
+    }
+
+    /// A connection is to be dialled again from here when it is lost, whoever dialled it.
+    fn mark_solicited(&mut self, id: ConnId, is_configured: bool, turn: &mut Turn<'_>) {
+        self.mark(id, turn, |conn| {
+            conn.solicited = true;
+            conn.configured |= is_configured;
+        });
+    }
+
+    /// The configuration names servers that may be connected already.
+    pub(super) fn mark_named(&mut self, turn: &mut Turn<'_>) {
+        let of_remote = |remote: &Remote| {
+            let is_named = self.configured_for(&remote.info).is_some();
+            remote.conns().map(move |conn| (conn, is_named)).collect::<Vec<_>>()
+        };
+        let conns: Vec<_> = self.remotes.values().flat_map(of_remote).collect();
+        for (conn, is_named) in conns {
+            self.mark(conn, turn, |conn| conn.named = is_named);
+        }
+    }
+
+    /// Changes what operators see of a connection's origin, and tells its shard.
+    fn mark(&mut self, id: ConnId, turn: &mut Turn<'_>, change: impl FnOnce(&mut Conn)) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let before = (conn.is_solicited(), conn.is_configured());
+        change(conn);
+        let (solicited, configured) = (conn.is_solicited(), conn.is_configured());
+        if conn.is_registered() && before != (solicited, configured) {
+            turn.out.push(Action::SetSolicited { conn: id, solicited, configured });
         }
     }
 
@@ -176,6 +204,7 @@ impl Mesh {
         conn.import = info.import.clone();
         conn.export = info.export.clone();
         conn.solicited |= is_solicitor;
+        conn.named = self.configured_for(&info).is_some();
         conn.configured |= is_configured;
         let index = if let Lane::Pool(index) = lane { index } else { 0 };
         self.send_registering_info(&mut conn, id, index, turn);
@@ -183,26 +212,29 @@ impl Mesh {
         let is_new = !self.remotes.contains_key(&info.server_id);
         let pool_size = self.pool_size_with(&info);
         let joined = self.joined_before(&info.server_id).unwrap_or(turn.now);
-        let remote = self
-            .remotes
-            .entry(info.server_id.clone())
-            .or_insert_with(|| Remote::new(&info, pool_size, joined));
+        if is_new {
+            let pooled = self.unsure_accounts().collect();
+            let remote = Remote::new(&info, pool_size, joined, pooled);
+            self.remotes.insert(info.server_id.clone(), remote);
+        }
+        let is_unsure = self.settle_account(&info.server_id, &lane, is_solicitor, turn);
+        let Some(remote) = self.remotes.get_mut(&info.server_id) else { return };
         let is_first_pooled = !matches!(lane, Lane::Account(_)) && remote.first_pooled().is_none();
         remote.set(&lane, Some(id));
-        let registration = registration(&conn, &lane, &info, remote, self.options.headers);
         conn.is_probing =
             is_solicitor && matches!(lane, Lane::Pool(_)) && remote.free_slot().is_some();
-        let is_probing = conn.is_probing;
+        let is_asked = conn.is_probing || is_unsure;
+        let registration = self.registration(&conn, &lane, &info);
         self.conns.insert(id, conn);
         if is_new {
             let (id, name) = (info.server_id.clone(), info.server_name.clone());
             turn.out.push(Action::RemoteJoined { id, name });
         }
         turn.out.push(Action::Register { conn: id, registration: Box::new(registration) });
-        if is_probing {
+        if is_asked {
             turn.out.push(Action::Ping { conn: id });
         }
-        self.share_solicited(&info.server_id, id);
+        self.share_solicited(&info.server_id, id, turn);
         if is_first_pooled {
             self.apply_client_urls(&info, turn);
         }
@@ -222,6 +254,49 @@ impl Mesh {
         self.after_registration(&info.server_id, is_solicitor, turn);
     }
 
+    /// A server that dials for an account takes connections for it, too. Whether one that was dialled
+    /// does is unknown, if it has not said so: then a PING asks.
+    fn settle_account(
+        &mut self,
+        id: &str,
+        lane: &Lane,
+        is_solicitor: bool,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let Lane::Account(account) = lane else { return false };
+        if !is_solicitor {
+            self.account_taken(id, account, turn);
+        }
+        self.remotes.get(id).is_some_and(|remote| remote.pooled.contains_key(account))
+    }
+
+    fn registration(&self, conn: &Conn, lane: &Lane, info: &RouteInfo) -> Registration {
+        let remote = &self.remotes[&info.server_id];
+        let url = conn.want().map_or_else(|| remote.endpoint.url(), |want| want.endpoint.url());
+        Registration {
+            remote_id: info.server_id.clone(),
+            remote_name: info.server_name.clone(),
+            ringmesh: info.ringmesh.is_some(),
+            takes_passed_on: info.ringmesh.as_ref().is_some_and(|it| it.can(CAP_QUEUES_ONLY)),
+            keeps_interest: info.ringmesh.as_ref().is_some_and(|it| it.can(CAP_INTEREST_GRACE)),
+            lane: lane.clone(),
+            pool_size: remote.pool_size.unwrap_or(1),
+            apart: self.apart(remote),
+            headers: self.options.headers && info.headers,
+            proto: info.proto,
+            lnoc: info.lnoc,
+            lnocu: info.lnocu,
+            ln: info.ln,
+            jetstream: info.jetstream,
+            import: info.import.clone(),
+            export: info.export.clone(),
+            solicited: conn.is_solicited(),
+            configured: conn.is_configured(),
+            url,
+            compression: conn.compression.unwrap_or(Mode::Off),
+        }
+    }
+
     /// When a server that was lost had come.
     fn joined_before(&self, id: &str) -> Option<Time> {
         let targets = self.targets.values().filter(|target| target.remote.as_deref() == Some(id));
@@ -229,7 +304,7 @@ impl Mesh {
     }
 
     /// Pooled connections are dialled again all, once one of them was dialled.
-    fn share_solicited(&mut self, remote: &str, id: ConnId) {
+    fn share_solicited(&mut self, remote: &str, id: ConnId, turn: &mut Turn<'_>) {
         let Some(remote) = self.remotes.get(remote) else { return };
         if self.conns.get(&id).is_some_and(|conn| matches!(conn.lane, Some(Lane::Account(_)))) {
             return;
@@ -238,11 +313,8 @@ impl Mesh {
         let marks =
             |pick: fn(&Conn) -> bool| pool.iter().any(|id| self.conns.get(id).is_some_and(pick));
         let (solicited, configured) = (marks(|c| c.solicited), marks(|c| c.configured));
-        for id in pool {
-            if let Some(conn) = self.conns.get_mut(&id) {
-                conn.solicited = solicited;
-                conn.configured = configured;
-            }
+        for id in pool.into_iter().filter(|_| solicited) {
+            self.mark_solicited(id, configured, turn);
         }
     }
 
@@ -261,7 +333,12 @@ impl Mesh {
 }
 
 impl Remote {
-    fn new(info: &RouteInfo, pool_size: Option<u16>, joined: Time) -> Self {
+    fn new(
+        info: &RouteInfo,
+        pool_size: Option<u16>,
+        joined: Time,
+        pooled: BTreeMap<String, Pooled>,
+    ) -> Self {
         let endpoint = Endpoint::parse(&info.ip);
         Self {
             name: info.server_name.clone(),
@@ -270,7 +347,7 @@ impl Remote {
             pool_size,
             slots: vec![None; pool_size.map_or(1, usize::from)],
             accounts: BTreeMap::new(),
-            refused: BTreeSet::new(),
+            pooled,
             endpoint: endpoint.unwrap_or_else(|| Endpoint::new(&info.host, 0)),
             client_urls: Vec::new(),
             joined,
@@ -279,37 +356,6 @@ impl Remote {
             repair_at: None,
             repairs: 0,
         }
-    }
-}
-
-fn registration(
-    conn: &Conn,
-    lane: &Lane,
-    info: &RouteInfo,
-    remote: &Remote,
-    headers: bool,
-) -> Registration {
-    let url = conn.want().map_or_else(|| remote.endpoint.url(), |want| want.endpoint.url());
-    Registration {
-        remote_id: info.server_id.clone(),
-        remote_name: info.server_name.clone(),
-        ringmesh: info.ringmesh.is_some(),
-        takes_passed_on: info.ringmesh.as_ref().is_some_and(|it| it.can(CAP_QUEUES_ONLY)),
-        keeps_interest: info.ringmesh.as_ref().is_some_and(|it| it.can(CAP_INTEREST_GRACE)),
-        lane: lane.clone(),
-        pool_size: remote.pool_size.unwrap_or(1),
-        headers: headers && info.headers,
-        proto: info.proto,
-        lnoc: info.lnoc,
-        lnocu: info.lnocu,
-        ln: info.ln,
-        jetstream: info.jetstream,
-        import: info.import.clone(),
-        export: info.export.clone(),
-        solicited: conn.solicited,
-        configured: conn.configured,
-        url,
-        compression: conn.compression.unwrap_or(Mode::Off),
     }
 }
 

@@ -26,6 +26,7 @@ impl Mesh {
             // Those that were dialled are not checked here; the others have to show it again.
             self.begin_again(CloseReason::AuthenticationExpired, Self::is_accepted, turn);
         }
+        self.change_accounts(&before.accounts, turn);
         let rules = (&self.options.import, &self.options.export);
         if rules != (&before.import, &before.export) {
             let info = self.own_info();
@@ -54,6 +55,7 @@ impl Mesh {
         for url in new.iter().filter(|url| differs(url, &old)) {
             self.add_configured_route(url, turn.now);
         }
+        self.mark_named(turn);
     }
 
     /// What gossiped peers are shown is this server's own, and may have changed.
@@ -111,7 +113,6 @@ impl Mesh {
             Mode::Auto | Mode::Uncompressed | Mode::Fast | Mode::Better | Mode::Best => Mode::Auto,
         };
         let changes = before.pool_size != now.pool_size
-            || before.accounts != now.accounts
             || before.tls != now.tls
             || switches(before.mode()) != switches(now.mode());
         changes.then_some(CloseReason::RouteRemoved)

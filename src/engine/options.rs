@@ -114,7 +114,6 @@ impl Default for RouteOptions {
             ping_interval: Duration::from_secs(30),
             ping_max: 2,
             pool_size: 1,
-            dedicated: Arc::from([]),
             import: SubjectRule::default(),
             export: SubjectRule::default(),
             compression: Mode::Accept,
@@ -152,8 +151,6 @@ pub struct RouteOptions {
     pub ping_max: u32,
     /// How many places of a pool this server's accounts are shared out over.
     pub pool_size: u16,
-    /// Accounts that have connections of their own.
-    pub dedicated: Arc<[String]>,
     /// What this server announces of its interest.
     pub import: SubjectRule,
     /// What it accepts of other servers'.
@@ -173,8 +170,7 @@ impl RouteOptions {
     /// Whether the same interest crosses the same connections by both options.
     #[must_use]
     pub fn carries_alike(&self, other: &Self) -> bool {
-        let accounts = |options: &Self| (options.pool_size, Arc::clone(&options.dedicated));
-        accounts(self) == accounts(other)
+        self.pool_size == other.pool_size
             && self.import == other.import
             && self.export == other.export
     }

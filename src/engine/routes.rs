@@ -73,6 +73,22 @@ pub enum RouteOrder {
         /// The account's name.
         account: String,
     },
+    /// Interest of these accounts alone does not go with the pool from now on.
+    SetApart {
+        /// The connection.
+        token: Token,
+        /// The accounts' names.
+        accounts: Vec<String>,
+    },
+    /// Who is to dial when the connection is lost has changed.
+    SetSolicited {
+        /// The connection.
+        token: Token,
+        /// Whether this server dials the other.
+        solicited: bool,
+        /// Whether the configuration asks for it.
+        configured: bool,
+    },
     /// End the connection.
     Close {
         /// The connection.
@@ -278,6 +294,15 @@ impl Engine {
                 }
             }
             RouteOrder::Forget { token, account } => self.forget_account(token, &account),
+            RouteOrder::SetApart { token, accounts } => self.set_apart(token, accounts),
+            RouteOrder::SetSolicited { token, solicited, configured } => {
+                if self.links.is_live(token)
+                    && let Some(route) = self.routes.get_mut(&token.index)
+                    && let Some(registration) = &mut route.registration
+                {
+                    (registration.solicited, registration.configured) = (solicited, configured);
+                }
+            }
             RouteOrder::Close { token, reason, error } => {
                 if self.links.is_live(token) && self.routes.contains_key(&token.index) {
                     if let Some(text) = error {
@@ -365,8 +390,7 @@ impl Engine {
         route.phase = RoutePhase::Registered;
         let (headers, takes_passed_on) = (registration.headers, registration.takes_passed_on);
         route.registration = Some(Box::new(registration));
-        let options = &self.options.routes;
-        route.assign_accounts(&self.options.accounts, options.pool_size, &options.dedicated);
+        route.assign_accounts(&self.options.accounts, self.options.routes.pool_size);
         if let Some(link) = self.links.at_mut(index) {
             link.names_accounts = route.names_accounts();
             link.headers = headers;
@@ -419,10 +443,7 @@ impl Engine {
         for at in 0..self.registered.len() {
             let index = self.registered[at].index;
             let Some(mut route) = self.routes.remove(&index) else { continue };
-            let carried = Arc::clone(&route.carried);
-            route.assign_accounts(&options.accounts, now.pool_size, &now.dedicated);
-            self.registered[at].carried = Arc::clone(&route.carried);
-            self.tell_reassigned(index, &route, &carried, &before.import);
+            self.reassign(at, &mut route, &before.import);
             if before.export != now.export {
                 self.forget_forbidden(index, &mut route);
             }
@@ -436,6 +457,33 @@ impl Engine {
             }
             self.routes.insert(index, route);
         }
+    }
+
+    /// Other accounts go with the pool to a server now.
+    fn set_apart(&mut self, token: Token, accounts: Vec<String>) {
+        let is_it = |hearer: &Hearer| hearer.index == token.index;
+        let Some(at) = self.registered.iter().position(is_it) else { return };
+        if !self.links.is_live(token) {
+            return;
+        }
+        let Some(mut route) = self.routes.remove(&token.index) else { return };
+        if let Some(registration) = &mut route.registration {
+            registration.apart = accounts;
+        }
+        let options = Arc::clone(&self.options);
+        self.reassign(at, &mut route, &options.routes.import);
+        self.routes.insert(token.index, route);
+    }
+
+    /// Works out again which accounts a registered connection carries, by the rule that held so far, and
+    /// tells its server what that changes.
+    fn reassign(&mut self, at: usize, route: &mut Route, rule: &SubjectRule) {
+        let carried = Arc::clone(&route.carried);
+        route.assign_accounts(&self.options.accounts, self.options.routes.pool_size);
+        let hearer = &mut self.registered[at];
+        hearer.carried = Arc::clone(&route.carried);
+        let index = hearer.index;
+        self.tell_reassigned(index, route, &carried, rule);
     }
 
     /// Tells a server what it is to hear on this connection from now on, and takes back what not.

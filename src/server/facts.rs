@@ -189,7 +189,6 @@ fn routes(options: &Options, tls: Option<Arc<RouteTls>>) -> RouteOptions {
         ping_interval: cluster.ping_interval,
         ping_max: cluster.ping_max,
         pool_size: cluster.pool_size.unwrap_or(1),
-        dedicated: cluster.accounts.clone().into(),
         import: rule(|permissions| permissions.import.as_ref()),
         export: rule(|permissions| permissions.export.as_ref()),
         compression: cluster.compression,

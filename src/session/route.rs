@@ -76,6 +76,8 @@ pub struct Registration {
     pub remote_name: Box<str>,
     /// What the connection is for.
     pub lane: RouteLane,
+    /// Accounts that do not go with the pool, having connections of their own.
+    pub apart: Vec<String>,
     /// The other server understands message headers.
     pub headers: bool,
     /// It is one of our kind.
@@ -84,7 +86,7 @@ pub struct Registration {
     pub takes_passed_on: bool,
     /// Both ends keep each other's interest for a while when the connection is lost.
     pub keeps_interest: bool,
-    /// This server dialled.
+    /// This server dials the other, if need be.
     pub solicited: bool,
     /// The connection is one that the configuration asks for.
     pub configured: bool,
@@ -207,9 +209,8 @@ impl Route {
 
     /// Works out which accounts the connection carries; to be done again when accounts are added.
     ///
-    /// This server shares its accounts out over so many places of the pool, but for those that are
-    /// `dedicated`.
-    pub fn assign_accounts(&mut self, accounts: &Accounts, pool_size: u16, dedicated: &[String]) {
+    /// This server shares its accounts out over so many places of the pool, but for those that go apart.
+    pub fn assign_accounts(&mut self, accounts: &Accounts, pool_size: u16) {
         let Some(registration) = &self.registration else { return };
         self.carried = accounts
             .iter()
@@ -217,7 +218,7 @@ impl Route {
                 RouteLane::Everything => true,
                 RouteLane::Account(name) => **name == *account.name,
                 RouteLane::Pool(index) => {
-                    !dedicated.iter().any(|name| **name == *account.name)
+                    !registration.apart.iter().any(|name| **name == *account.name)
                         && pool_index(account.name.as_bytes(), pool_size) == *index
                 }
             })

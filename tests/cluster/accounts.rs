@@ -5,6 +5,7 @@ use std::fmt;
 use crate::mesh::client::introduce_all;
 use crate::mesh::layout::{layouts, on_each};
 use crate::mesh::{Client, Cluster, Layout, Plan, introduce, on_each_layout};
+use crate::support::{Kind, poll};
 
 /// These accounts fall on different connections of pools of three and of five.
 const ACCOUNTS: [&str; 4] = ["A", "C", "ACC1", "D"];
@@ -183,5 +184,58 @@ fn what_may_not_leave_is_kept_from_wildcards_too() {
         cluster.reload(0, |node| node.cluster = denying("no.2"));
         cluster.nodes[0].await_log("Reloaded");
         assert_eq!(heard(&cluster, ["no.2", "no.1"]), [0, 3]);
+    });
+}
+
+/// Waits until both nodes have so many connections to the other.
+#[track_caller]
+fn await_both(cluster: &Cluster, links: usize) {
+    let name = |node: usize| cluster.nodes[node].plan.name.clone();
+    cluster.await_links(&[(0, [(name(1), links)].into()), (1, [(name(0), links)].into())]);
+}
+
+/// With the pool of three and the system account, and so many others.
+const USUAL: usize = 4;
+
+#[test]
+fn an_account_gets_its_own_route_while_one_node_after_the_other_is_reloaded() {
+    on_each_layout(2, |layout| {
+        for order in [[1, 0], [0, 1]] {
+            if order[0] == 0 && layout.0 == [Kind::Real; 2] {
+                // The second node knows the first, and not the other way round: so nats-server dials
+                // nobody, and loses the account until both are reloaded.
+                continue;
+            }
+            let mut cluster = Plan::new(layout).top(&accounts()).start();
+            for node in order {
+                cluster.reload(node, |node| node.accounts = vec!["A".to_owned()]);
+                await_both(&cluster, USUAL + 1);
+                accounts_keep_apart(&cluster);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_route_that_one_node_alone_wants_is_tried_quietly_until_the_other_wants_it_too() {
+    on_each_layout(2, |layout| {
+        let plan = Plan::new(layout).top(&accounts()).each(|index, node| {
+            let accounts = &["A", "D"][..=index];
+            node.accounts = accounts.iter().map(ToString::to_string).collect();
+        });
+        let mut cluster = plan.start();
+        cluster.nodes[1].await_log("No route for account \"D\"");
+        if layout.0[1] != Kind::Real {
+            let missing = || cluster.routez(1)["missing_links"].as_u64();
+            assert!(poll(|| (missing() == Some(1)).then_some(())).is_some(), "{:?}", missing());
+            // The other one tells of each try.
+            let is_error = |line: &&str| line.contains("[ERR]") && line.contains("No route for");
+            let count = |node: usize| cluster.nodes[node].log().lines().filter(is_error).count();
+            assert!(poll(|| (count(0) >= 3).then_some(())).is_some(), "tried {} times", count(0));
+            assert_eq!(count(1), 1, "a line for what has changed");
+        }
+        cluster.reload(0, |node| node.accounts.push("D".to_owned()));
+        cluster.await_whole();
+        accounts_keep_apart(&cluster);
     });
 }

@@ -367,7 +367,6 @@ impl Cluster {
                 outbound,
                 ping_interval: self.shape.ping_interval,
                 pool_size: self.shape.pool_size.unwrap_or(1),
-                dedicated: self.dedicated().into(),
                 barrier: self.shape.barrier,
                 closes_late: self.shape.closes_late,
                 ..RouteOptions::default()

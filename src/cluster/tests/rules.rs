@@ -123,6 +123,8 @@ fn word(action: &Action) -> String {
             None => format!("close {reason}"),
         },
         Action::ForgetAccount { account, .. } => format!("forget {account}"),
+        Action::SetApart { accounts, .. } => format!("apart {}", accounts.join(" ")),
+        Action::SetSolicited { configured, .. } => format!("solicited, configured: {configured}"),
         Action::PeerRules { .. } => "rules".to_owned(),
         Action::ClientUrls(urls) => format!("urls {}", urls.join(" ")),
         Action::ClusterName(name) => format!("name {name}"),
@@ -447,9 +449,10 @@ fn a_pool_that_is_full_takes_no_more_and_is_not_dialled_again() {
         talk.joined(2, &RouteInfo { route_pool_idx: index, ..info("NX") });
     }
     let conn = talk.joined(2, &RouteInfo { route_account: "$SYS".to_owned(), ..info("NX") });
-    let out: Vec<_> =
-        dialed.iter().flat_map(|(conn, _)| words(&talk.info(*conn, &info("NX")))).collect();
-    assert_eq!(out, ["close Duplicate Route", "close Duplicate Route"]);
+    let out = dialed.iter().flat_map(|(conn, _)| words(&talk.info(*conn, &info("NX"))));
+    let (closed, marks): (Vec<_>, Vec<_>) = out.partition(|word| word.starts_with("close"));
+    assert_eq!(closed, ["close Duplicate Route", "close Duplicate Route"]);
+    assert_eq!(marks, ["solicited, configured: true"; 4], "operators see it of those that stay");
     assert!(talk.wait(Duration::from_secs(30)).is_empty());
     // What stays is dialled again in place of what went.
     let out = talk.tell(RouteEvent::Closed { conn, reason: R::ClientClosed });
@@ -499,17 +502,63 @@ fn a_configured_route_is_dialled_for_ever() {
 }
 
 #[test]
-fn a_peer_that_takes_no_connection_for_an_account_is_not_asked_again() {
+fn a_peer_that_takes_no_connection_for_an_account_is_asked_again_each_second() {
     let mut talk = Talk::new(MeshOptions { routes: vec![route("10.0.0.1", 6222)], ..options() });
     let dials = talk.wait(Duration::ZERO);
     let dialed = talk.dialed(&dials);
     for (conn, _) in &dialed {
         talk.info(*conn, &info("NX"));
     }
-    let text = "No route for account \"$SYS\"".to_owned();
-    let out = words(&talk.tell(RouteEvent::Refused { conn: dialed[1].0, text }));
-    assert_eq!(out, ["close Parse Error"]);
-    assert!(talk.wait(Duration::from_secs(30)).is_empty());
+    let refused = |conn| {
+        let text = "No route for account \"$SYS\"".to_owned();
+        RouteEvent::Refused { conn, text }
+    };
+    let mut conn = dialed[1].0;
+    for round in 0..5 {
+        let out = words(&talk.tell(refused(conn)));
+        // The first time the account goes over to the pool.
+        assert_eq!(
+            out,
+            if round == 0 {
+                vec!["apart ", "close Parse Error"]
+            } else {
+                vec!["close Parse Error"]
+            }
+        );
+        assert_eq!(talk.mesh.missing_links(), 3, "two of the pool, and the account");
+        let dials = talk.wait(Duration::from_millis(1200));
+        let again = talk.dialed(&dials);
+        assert_eq!(again.len(), 1, "{dials:?}");
+        conn = again[0].0;
+        talk.info(conn, &info("NX"));
+    }
+    let out = words(&talk.tell(RouteEvent::Pong { conn, rtt: Duration::ZERO }));
+    assert_eq!(out, ["forget $SYS", "apart $SYS"], "it takes it now");
+    assert_eq!(talk.mesh.missing_links(), 2);
+}
+
+#[test]
+fn accounts_that_a_peer_refuses_do_not_hurry_each_other() {
+    let accounts = ["$SYS", "$G", "A"].map(str::to_owned).into();
+    let routes = vec![route("10.0.0.1", 6222)];
+    let mut talk = Talk::new(MeshOptions { routes, accounts, ..options() });
+    let dials = talk.wait(Duration::ZERO);
+    let mut dialed = talk.dialed(&dials);
+    let (pooled, _) = dialed.remove(0);
+    talk.info(pooled, &info("NX"));
+    let mut tries = 0;
+    for _ in 0..100 {
+        tries += dialed.len();
+        let mut out = Vec::new();
+        for (conn, _) in dialed {
+            out.extend(talk.info(conn, &info("NX")));
+            let text = "No route for account \"A\"".to_owned();
+            out.extend(talk.tell(RouteEvent::Refused { conn, text }));
+        }
+        out.extend(talk.wait(Duration::from_millis(100)));
+        dialed = talk.dialed(&out);
+    }
+    assert!((20..=35).contains(&tries), "{tries} in ten seconds");
 }
 
 #[test]
@@ -639,9 +688,61 @@ fn an_account_that_gets_its_own_route_is_forgotten_where_it_was() {
         route_acc_add_reqid: "r1".to_owned(),
         ..RouteInfo::default()
     };
-    assert_eq!(words(&talk.info(conn, &question)), ["forget A", "INFO "]);
+    assert_eq!(words(&talk.info(conn, &question)), ["forget A", "apart $SYS A", "INFO "]);
+    let (own, _) = talk.accept(1);
+    talk.connect(own, &connect());
+    let registering = RouteInfo { route_account: "A".to_owned(), ..info("NX") };
+    let out = talk.info(own, &registering);
+    assert!(words(&out).contains(&"register Account(\"A\")".to_owned()), "{out:?}");
+    let reason = R::ClientClosed;
+    let out = words(&talk.tell(RouteEvent::Closed { conn: own, reason }));
+    assert_eq!(out, ["apart $SYS"], "the account goes with the pool again");
     let unknown = RouteInfo { route_account: "NOPE".to_owned(), ..question };
     assert!(talk.info(conn, &unknown).is_empty());
+}
+
+#[test]
+fn an_account_that_the_configuration_gives_its_own_route_is_asked_about_and_then_dialled() {
+    let mut talk = Talk::new(options());
+    let conn = talk.joined(1, &info("NX"));
+    let with_account = |talk: &mut Talk| {
+        let accounts = ["$SYS", "A"].map(str::to_owned).into();
+        talk.tell(Event::Options(Box::new(MeshOptions { accounts, ..options() })))
+    };
+    // Its index in the pool of three is 0.
+    let out = with_account(&mut talk);
+    assert_eq!(words(&out), ["INFO  acc=A"]);
+    let Action::Send { bytes, .. } = &out[0] else { panic!("{out:?}") };
+    let line = std::str::from_utf8(bytes).unwrap();
+    let question = RouteInfo::parse(line[5..].trim().as_bytes()).unwrap();
+    assert_eq!((question.route_pool_size, question.server_id.as_str()), (3, ""));
+    assert!(!question.route_acc_add_reqid.is_empty());
+    let answer = RouteInfo { route_account: String::new(), ..question };
+    let out = words(&talk.info(conn, &answer));
+    assert_eq!(out[..2], ["forget A", "apart $SYS A"]);
+    assert!(out[2..].contains(&"dial 10.0.0.1:6222".to_owned()), "{out:?}");
+    let out = words(&talk.tell(Event::Options(Box::new(options()))));
+    assert_eq!(out, ["apart $SYS"]);
+}
+
+#[test]
+fn who_is_configured_counts_as_dialled_whoever_was_first() {
+    let mut talk = Talk::new(options());
+    let first = talk.joined(1, &info("NX"));
+    let routes = vec![route("10.0.0.1", 6222)];
+    let reloaded = MeshOptions { routes: routes.clone(), ..options() };
+    let out = talk.tell(Event::Options(Box::new(reloaded)));
+    let found = out.iter().find_map(|action| match action {
+        Action::SetSolicited { conn, configured, .. } => Some((*conn, *configured)),
+        _ => None,
+    });
+    assert_eq!(found, Some((first, true)), "{out:?}");
+
+    let mut talk = Talk::new(MeshOptions { routes, ..options() });
+    let (conn, _) = talk.accept(1);
+    talk.connect(conn, &connect());
+    let out = talk.info(conn, &info("NX"));
+    assert!(registration(&out).solicited && registration(&out).configured);
 }
 
 #[test]

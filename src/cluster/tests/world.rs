@@ -420,6 +420,8 @@ impl World {
                 | Action::RemoteJoined { .. }
                 | Action::RemoteLeft { .. }
                 | Action::ForgetAccount { .. }
+                | Action::SetApart { .. }
+                | Action::SetSolicited { .. }
                 | Action::PeerRules { .. } => {}
                 Action::Send { conn, bytes } => self.send_lines(End { node, life, conn }, &bytes),
                 Action::Ping { conn } => {
