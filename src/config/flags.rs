@@ -46,6 +46,16 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// What a file finds set that is read at start: some of it does not go together with accounts.
+    pub(super) fn credentials(&self) -> Settings {
+        Settings {
+            user: self.user.clone(),
+            password: self.password.clone(),
+            token: self.token.clone(),
+            ..Settings::default()
+        }
+    }
+
     /// Lets what the flags said win over what the file said.
     pub(super) fn apply(&self, settings: &mut Settings) -> Result<(), String> {
         over(&mut settings.host, &self.host);

@@ -23,9 +23,9 @@ pub(super) struct Reading {
     pub(super) warnings: Vec<ConfigError>,
 }
 
-/// Reads all keys of a file.
-pub(super) fn read(root: &Map) -> Reading {
-    let mut reading = Reading::default();
+/// Reads all keys of a file, over what was set before.
+pub(super) fn read(root: &Map, settings: Settings) -> Reading {
+    let mut reading = Reading { settings, ..Reading::default() };
     for (key, node) in in_file_order(root) {
         reading.top_level(key, node);
     }

@@ -128,7 +128,7 @@ pub fn command_line(args: impl Iterator<Item = OsString>) -> Invocation {
 fn run(program: &str, flags: Flags, config: Option<String>, check: bool) -> Invocation {
     if check {
         return match config {
-            Some(path) => check_file(program, &path),
+            Some(path) => check_file(program, &path, &flags),
             None => failed(
                 program,
                 "must specify [-c, --config] option to check configuration file syntax",
@@ -138,7 +138,8 @@ fn run(program: &str, flags: Flags, config: Option<String>, check: bool) -> Invo
     let surroundings =
         Surroundings { memory_bytes: memory::usable_bytes(), stands_in: program == PEER };
     let loaded = match config {
-        Some(path) => load(&path, &flags, surroundings),
+        Some(path) => read_file(&path, flags.credentials())
+            .and_then(|file| finish_file(&path, file, &flags, surroundings)),
         None => finish(Settings::default(), &flags, surroundings),
     };
     match loaded {
@@ -148,8 +149,8 @@ fn run(program: &str, flags: Flags, config: Option<String>, check: bool) -> Invo
 }
 
 /// `-t`: reads the file without the checks across options; a warning is an error here.
-fn check_file(program: &str, path: &str) -> Invocation {
-    let found = read_file(path).and_then(|file| match file.complaints() {
+fn check_file(program: &str, path: &str, flags: &Flags) -> Invocation {
+    let found = read_file(path, flags.credentials()).and_then(|file| match file.complaints() {
         complaints if complaints.is_empty() => Ok(file.digest),
         complaints => Err(complaints),
     });
@@ -173,15 +174,12 @@ pub fn load_text(text: &[u8]) -> Result<Loaded, String> {
         PATH => Ok(text.to_vec()),
         other => Err(format!("open {other}: no such file or directory")),
     };
-    let file = read(PATH, &World { read_file: &read_file, variable: &|_name| None })?;
+    let world = World { read_file: &read_file, variable: &|_name| None };
+    let file = read(PATH, &world, Settings::default())?;
     finish_file(PATH, file, &Flags::default(), Surroundings::default())
 }
 
-/// Loads a file and applies the flags over it.
-fn load(path: &str, flags: &Flags, surroundings: Surroundings) -> Result<Loaded, String> {
-    finish_file(path, read_file(path)?, flags, surroundings)
-}
-
+/// Checks what a file says, and applies the flags over it.
 fn finish_file(
     path: &str,
     file: File,
@@ -220,15 +218,15 @@ struct File {
     empty: Option<String>,
 }
 
-fn read_file(path: &str) -> Result<File, String> {
+fn read_file(path: &str, before: Settings) -> Result<File, String> {
     let world = World { read_file: &parser::read_file, variable: &|name| std::env::var(name).ok() };
-    read(path, &world)
+    read(path, &world, before)
 }
 
-fn read(path: &str, world: &World<'_>) -> Result<File, String> {
+fn read(path: &str, world: &World<'_>, before: Settings) -> Result<File, String> {
     let tree = parser::parse_file(path, world)?;
     let empty = tree.is_empty().then(|| format!("{path}: config has no values or is empty"));
-    Ok(File { reading: keys::read(&tree), digest: tree::digest(&tree), empty })
+    Ok(File { reading: keys::read(&tree, before), digest: tree::digest(&tree), empty })
 }
 
 impl File {

@@ -9,7 +9,8 @@ use std::fmt;
 use super::accounts::SYSTEM_ACCOUNT_DEFAULT;
 use super::duration::show;
 use super::options::Options;
-use super::{Loaded, load};
+use super::settings::Settings;
+use super::{Loaded, finish_file, read_file};
 
 /// A reload that may be carried out.
 #[derive(Clone, Debug)]
@@ -129,8 +130,8 @@ pub fn reload(current: &Loaded) -> Result<Reloaded, String> {
     let Some(path) = &current.config_file else {
         return Err("can only reload config when a file is provided using -c or --config".into());
     };
-    let mut loaded = load(&path.to_string_lossy(), &current.flags, current.surroundings)
-        .map_err(|text| text.trim_end().to_owned())?;
+    let mut loaded =
+        read_again(current, &path.to_string_lossy()).map_err(|text| text.trim_end().to_owned())?;
     if loaded.options.port == 0 {
         // Any free port was asked for, and the one that is bound serves.
         loaded.options.port = current.options.port;
@@ -144,6 +145,15 @@ pub fn reload(current: &Loaded) -> Result<Reloaded, String> {
     }
     let changes = compare(&current.options, &loaded.options)?;
     Ok(Reloaded { loaded, changes })
+}
+
+/// A server that got its name by a flag is to find the same one in the file, or none.
+fn read_again(current: &Loaded, path: &str) -> Result<Loaded, String> {
+    let file = read_file(path, Settings::default())?;
+    let named = file.reading.settings.server_name.clone().filter(|name| !name.is_empty());
+    let mut loaded = finish_file(path, file, &current.flags, current.surroundings)?;
+    loaded.options.server_name = named.or(loaded.options.server_name);
+    Ok(loaded)
 }
 
 pub(super) fn compare(old: &Options, new: &Options) -> Result<Vec<Change>, String> {

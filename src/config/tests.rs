@@ -41,7 +41,7 @@ fn parse(text: &[u8]) -> Result<Map, String> {
 }
 
 fn reading(text: &str) -> keys::Reading {
-    keys::read(&parse(text.as_bytes()).unwrap())
+    keys::read(&parse(text.as_bytes()).unwrap(), Settings::default())
 }
 
 /// What `-t` says of a text, without the program's name.
@@ -50,7 +50,11 @@ fn complaints(text: &str) -> String {
         Err(error) => error,
         Ok(tree) => {
             let empty = tree.is_empty().then(|| "x.conf: config has no values or is empty".into());
-            let file = File { reading: keys::read(&tree), digest: tree::digest(&tree), empty };
+            let file = File {
+                reading: keys::read(&tree, Settings::default()),
+                digest: tree::digest(&tree),
+                empty,
+            };
             file.complaints().trim_end().to_owned()
         }
     }
@@ -598,7 +602,13 @@ fn the_user_of_nameless_clients_may_go_only_with_its_entry() {
 #[test]
 fn flags_win_over_the_file_at_every_reload() {
     let args = &["-D=false", "-n", "n", "-p", "5"];
-    assert_eq!(reloaded(args, "debug: off", "debug: on\nport: 9\nserver_name: m"), Ok(Vec::new()));
+    assert_eq!(reloaded(args, "debug: off", "debug: on\nport: 9\nserver_name: n"), Ok(Vec::new()));
+    assert_eq!(
+        reloaded(args, "debug: off", "server_name: m"),
+        Err("config reload not supported for ServerName: old=n, new=m".into()),
+        "the name is the one that a reload wants to find in the file, as the peer does"
+    );
+    assert_eq!(reloaded(args, "server_name: m", "debug: on"), Ok(Vec::new()));
     assert_eq!(reloaded(&["-p", "-1"], "debug: off", "port: 9"), Ok(Vec::new()));
 }
 
@@ -679,7 +689,7 @@ const PIECES: &[&str] = &[
 /// Parses, and if that works reads all keys; neither may panic.
 fn digest_bytes(bytes: &[u8]) {
     if let Ok(tree) = parse(bytes) {
-        let reading = keys::read(&tree);
+        let reading = keys::read(&tree, Settings::default());
         let _ = (tree::digest(&tree), reading.settings.into_options(Surroundings::default()));
     }
 }
