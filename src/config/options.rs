@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::auth::is_bcrypt;
+
 use super::accounts::{AccountOptions, GLOBAL_ACCOUNT, SYSTEM_ACCOUNT_DEFAULT};
 use super::cluster::ClusterOptions;
 use super::duration;
@@ -135,6 +137,15 @@ impl Options {
     #[must_use]
     pub fn auth_required(&self) -> bool {
         self.authorization.required() || self.users().next().is_some()
+    }
+
+    /// Whether a password is not hashed, which is worth a warning at start; also one that nobody is
+    /// asked for. A token is none, and an empty password counts only as a user's in a list.
+    #[must_use]
+    pub fn has_plaintext_password(&self) -> bool {
+        let alone = self.authorization.password.iter().filter(|password| !password.is_empty());
+        let listed = self.users().map(|(_, user)| &user.password);
+        alone.chain(listed).any(|password| !is_bcrypt(password))
     }
 
     /// Whether clients without credentials belong to the global account although there are users,

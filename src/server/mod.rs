@@ -143,8 +143,7 @@ fn announce(loaded: &Loaded, identity: &Identity) {
     for notice in &loaded.notices {
         tracing::info!("{notice}");
     }
-    let accounts = facts::accounts(&loaded.options, None);
-    if facts::authenticator(&loaded.options, &accounts).has_plaintext() {
+    if loaded.options.has_plaintext_password() {
         tracing::warn!("Plaintext passwords detected, use nkeys or bcrypt");
     }
     if loaded.options.max_payload > crate::limits::MAX_PAYLOAD_WARN {

@@ -91,6 +91,27 @@ fn clients_without_a_name_stay_out_once_anything_is_said_about_clients() {
 }
 
 #[test]
+fn a_password_that_is_not_hashed_is_plaintext() {
+    let hash = "\"$2a$04$abcdefghijklmnopqrstuu369LYjJlegQeGD0CWsjs58fASePKjWq\"";
+    for (text, plain) in [
+        ("x: 1".to_owned(), false),
+        ("authorization { token: t }".to_owned(), false),
+        ("authorization { user: a, password: p }".to_owned(), true),
+        ("authorization { user: a }".to_owned(), false),
+        (format!("authorization {{ user: a, password: {hash} }}"), false),
+        ("authorization { password: p }".to_owned(), true),
+        ("authorization { user: \"\", password: p }".to_owned(), true),
+        (format!("authorization {{ users: [{{user: a, password: {hash}}}] }}"), false),
+        (format!("accounts {{ A {{ users: [{{user: a, password: {hash}}}] }} }}"), false),
+        ("accounts { A { users: [{user: a, password: p}] } }".to_owned(), true),
+        ("accounts { A { users: [{user: a}] } }".to_owned(), true),
+    ] {
+        let text = text.replace("x: 1", "max_payload: 5");
+        assert_eq!(options(&text).unwrap().has_plaintext_password(), plain, "{text}");
+    }
+}
+
+#[test]
 fn accounts_that_contradict_the_rest_are_refused_at_start() {
     let missing = "error resolving system account: account missing";
     for (text, error) in [
