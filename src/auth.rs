@@ -2,8 +2,8 @@
 //!
 //! An [`Authenticator`] compares plain secrets on the spot. A bcrypt secret takes a tenth of a
 //! second, which would stall a shard: for those it hands out a [`HashJob`], to be run on another
-//! thread. It knows neither connections nor timers; when a client must show its credentials is the
-//! session's business.
+//! thread. A reload checks clients [again](Authenticator::recheck). It knows neither connections nor
+//! timers; when a client must show its credentials is the session's business.
 //!
 //! Invariant: a secret is compared in a time that says nothing of what it is, and printed nowhere.
 
@@ -76,6 +76,17 @@ pub struct Identity {
     pub account: AccountId,
 }
 
+/// Credentials that are kept, so that they can be checked again.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Login {
+    /// `user`
+    pub user: Option<Box<str>>,
+    /// `pass`
+    pub pass: Option<Box<str>>,
+    /// `auth_token`
+    pub token: Option<Box<str>>,
+}
+
 /// What the credentials of a client came to.
 #[derive(Debug)]
 pub enum Verdict {
@@ -84,6 +95,21 @@ pub enum Verdict {
     /// It may not.
     Rejected,
     /// That remains to be computed, which takes about 100 ms: not on a shard.
+    Hash(HashJob),
+}
+
+/// What becomes of a client that an earlier configuration admitted.
+#[derive(Debug)]
+pub enum Standing {
+    /// What was asked of it is asked of it still.
+    Unchanged,
+    /// Its credentials are right.
+    Stays(Identity),
+    /// There is no such user any more in its account; it may find another place.
+    Moved,
+    /// Its credentials are wrong.
+    Wrong,
+    /// That remains to be computed, as for a [`Verdict`].
     Hash(HashJob),
 }
 
@@ -100,7 +126,6 @@ pub struct Authenticator {
     rule: Rule,
     /// Who a client without credentials is.
     anonymous: Option<Anonymous>,
-    has_plaintext: bool,
     timeout: Duration,
 }
 
@@ -109,14 +134,13 @@ impl Authenticator {
     /// checked when it was read.
     #[must_use]
     pub fn new(config: AuthConfig) -> Self {
-        let has_plaintext = has_plaintext(&config.method);
         let rule = Rule::new(config.method);
         let anonymous = match (&rule, config.no_auth_user) {
-            (Rule::Users(users), Some(name)) => Some(Anonymous::new(users, &name)),
+            (Rule::Users(_), Some(name)) => Some(Anonymous::User(name.into())),
             (Rule::Users(_), None) if config.lets_anonymous_in => Some(Anonymous::Global),
             (Rule::None | Rule::User(..) | Rule::Token(_), _) | (_, None) => None,
         };
-        Self { rule, anonymous, has_plaintext, timeout: config.timeout }
+        Self { rule, anonymous, timeout: config.timeout }
     }
 
     /// Whether clients are checked at all. If so, one that says nothing for
@@ -139,33 +163,48 @@ impl Authenticator {
         self.timeout
     }
 
-    /// Whether the configuration holds a password that is not hashed, which is worth a warning at
-    /// start. A token is none.
+    /// What becomes of a client that `earlier` admitted into `account` with these credentials.
+    ///
+    /// As with nats-server, whoever has named a user stays only as one of [`AuthMethod::Users`];
+    /// but nobody has to go because of a reload that changed nothing about log-ins.
     #[must_use]
-    pub fn has_plaintext(&self) -> bool {
-        self.has_plaintext
+    pub fn recheck(
+        &self,
+        earlier: &Self,
+        credentials: &Credentials<'_>,
+        account: AccountId,
+    ) -> Standing {
+        let credentials = match &earlier.anonymous {
+            Some(Anonymous::User(name)) if credentials.is_empty() => earlier.credentials_of(name),
+            Some(Anonymous::Global) if credentials.is_empty() => {
+                let same = matches!(self.anonymous, Some(Anonymous::Global));
+                return if same { Standing::Unchanged } else { Standing::Moved };
+            }
+            Some(Anonymous::User(_) | Anonymous::Global) | None => *credentials,
+        };
+        let name = credentials.user.unwrap_or_default();
+        if self.rule.asks_the_same(&earlier.rule, name) {
+            return Standing::Unchanged;
+        }
+        if !name.is_empty() && !self.rule.has_user(name, account) {
+            return Standing::Moved;
+        }
+        match self.check(&credentials) {
+            Verdict::Accepted(identity) if identity.account == account => Standing::Stays(identity),
+            Verdict::Accepted(_) => Standing::Moved,
+            Verdict::Rejected => Standing::Wrong,
+            Verdict::Hash(job) => Standing::Hash(job),
+        }
     }
 
-    /// Whether a client that an earlier configuration admitted as `user` (empty: as nobody by name)
-    /// would be admitted by this one with the same credentials.
-    #[must_use]
-    pub fn keeps(&self, earlier: &Self, user: &str, account: AccountId) -> bool {
-        match (&self.rule, &earlier.rule) {
-            (Rule::None, _) => true,
-            (Rule::User(name, secret), Rule::User(before, earlier)) => {
-                name == before && secret.is_same(earlier)
-            }
-            (Rule::Token(secret), Rule::Token(earlier)) => secret.is_same(earlier),
-            (Rule::Users(users), Rule::Users(before)) => {
-                match (users.get(user), before.get(user)) {
-                    (Some((secret, now)), Some((earlier, _))) => {
-                        secret.is_same(earlier) && *now == account
-                    }
-                    (Some(_) | None, _) => false,
-                }
-            }
-            (Rule::User(..) | Rule::Token(_) | Rule::Users(_), _) => false,
-        }
+    /// What a client shows that is a user without having said so: the password as it stands in the
+    /// configuration.
+    fn credentials_of<'a>(&'a self, name: &'a str) -> Credentials<'a> {
+        let pass = match self.rule.user(name) {
+            Some((Secret::Plain(password), _)) => Some(&**password),
+            Some((Secret::Bcrypt(_), _)) | None => None,
+        };
+        Credentials { user: Some(name), pass, token: None }
     }
 
     /// Who the client with these credentials is.
@@ -176,7 +215,7 @@ impl Authenticator {
         if let Some(anonymous) = &self.anonymous
             && credentials.is_empty()
         {
-            return anonymous.verdict();
+            return self.admit(anonymous);
         }
         match &self.rule {
             Rule::None => Verdict::Accepted(Identity::default()),
@@ -193,6 +232,44 @@ impl Authenticator {
                 }
                 None => Verdict::Rejected,
             },
+        }
+    }
+
+    /// nats-server gives a client without credentials the password as it stands in the
+    /// configuration, so that a hash never fits. Letting strangers in where it does not would be a
+    /// surprise.
+    fn admit(&self, anonymous: &Anonymous) -> Verdict {
+        match anonymous {
+            Anonymous::Global => Verdict::Accepted(Identity::default()),
+            Anonymous::User(name) => match self.rule.user(name) {
+                Some((Secret::Plain(_), account)) => {
+                    Verdict::Accepted(Identity::of(name, *account))
+                }
+                Some((Secret::Bcrypt(_), _)) | None => Verdict::Rejected,
+            },
+        }
+    }
+}
+
+impl Login {
+    /// These credentials, if there are any.
+    #[must_use]
+    pub fn new(
+        user: Option<Box<str>>,
+        pass: Option<Box<str>>,
+        token: Option<Box<str>>,
+    ) -> Option<Box<Self>> {
+        let login = Self { user, pass, token };
+        (!login.credentials().is_empty()).then(|| Box::new(login))
+    }
+
+    /// What they are.
+    #[must_use]
+    pub fn credentials(&self) -> Credentials<'_> {
+        Credentials {
+            user: self.user.as_deref(),
+            pass: self.pass.as_deref(),
+            token: self.token.as_deref(),
         }
     }
 }
@@ -218,12 +295,17 @@ impl HashJob {
         self.hash == other.hash && own.ct_eq(theirs).into()
     }
 
-    /// Computes the hash, for about 100 ms, and says who the client is; nobody, when its secret is
-    /// wrong or the configured hash is none.
+    /// Computes the hash, for about 100 ms, and says whether the secret is right; never, when the
+    /// configured hash is none.
     #[must_use]
-    pub fn run(self) -> Option<Identity> {
-        let is_right = bcrypt::verify(self.secret.as_bytes(), &self.hash).unwrap_or(false);
-        is_right.then_some(self.identity)
+    pub fn is_right(&self) -> bool {
+        bcrypt::verify(self.secret.as_bytes(), &self.hash).unwrap_or(false)
+    }
+
+    /// Who the client is whose secret was right.
+    #[must_use]
+    pub fn into_identity(self) -> Identity {
+        self.identity
     }
 }
 
@@ -253,6 +335,12 @@ impl fmt::Debug for User {
 impl fmt::Debug for Credentials<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.credentials().fmt(f)
     }
 }
 
@@ -294,32 +382,42 @@ impl Rule {
             | AuthMethod::Users(_) => Self::None,
         }
     }
-}
 
-/// What becomes of a client without credentials.
-enum Anonymous {
-    Is(Box<str>, AccountId),
-    Nobody,
-    Global,
-}
-
-impl Anonymous {
-    /// nats-server gives the client the password as it stands in the configuration, so that a
-    /// hash never fits. Letting strangers in where it does not would be a surprise.
-    fn new(users: &BTreeMap<Box<str>, (Secret, AccountId)>, name: &str) -> Self {
-        match users.get(name) {
-            Some((Secret::Plain(_), account)) => Self::Is(name.into(), *account),
-            Some((Secret::Bcrypt(_), _)) | None => Self::Nobody,
-        }
-    }
-
-    fn verdict(&self) -> Verdict {
+    /// One of several users.
+    fn user(&self, name: &str) -> Option<&(Secret, AccountId)> {
         match self {
-            Self::Is(user, account) => Verdict::Accepted(Identity::of(user, *account)),
-            Self::Nobody => Verdict::Rejected,
-            Self::Global => Verdict::Accepted(Identity::default()),
+            Self::Users(users) => users.get(name),
+            Self::None | Self::User(..) | Self::Token(_) => None,
         }
     }
+
+    fn has_user(&self, name: &str, account: AccountId) -> bool {
+        self.user(name).is_some_and(|(_, own)| *own == account)
+    }
+
+    /// Whether a client that names this user has to show what it had to show before.
+    fn asks_the_same(&self, earlier: &Self, name: &str) -> bool {
+        match (self, earlier) {
+            (Self::None, Self::None) => true,
+            (Self::User(only, secret), Self::User(before, earlier)) => {
+                only == before && secret.is_same(earlier)
+            }
+            (Self::Token(secret), Self::Token(earlier)) => secret.is_same(earlier),
+            (Self::Users(_), Self::Users(_)) => match (self.user(name), earlier.user(name)) {
+                (Some((secret, account)), Some((earlier, before))) => {
+                    secret.is_same(earlier) && account == before
+                }
+                (Some(_) | None, _) => false,
+            },
+            (Self::None | Self::User(..) | Self::Token(_) | Self::Users(_), _) => false,
+        }
+    }
+}
+
+/// Who a client without credentials is.
+enum Anonymous {
+    User(Box<str>),
+    Global,
 }
 
 /// What a client must know.
@@ -364,15 +462,6 @@ pub fn is_bcrypt(text: &str) -> bool {
     )
 }
 
-/// An empty password counts among several users, but not for the only one, as with nats-server.
-fn has_plaintext(method: &AuthMethod) -> bool {
-    match method {
-        AuthMethod::None | AuthMethod::Token(_) => false,
-        AuthMethod::User(user) => !user.password.is_empty() && !is_bcrypt(&user.password),
-        AuthMethod::Users(users) => users.iter().any(|user| !is_bcrypt(&user.password)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -411,7 +500,7 @@ mod tests {
         match authenticator.check(credentials) {
             Verdict::Accepted(identity) => Some(identity),
             Verdict::Rejected => None,
-            Verdict::Hash(job) => std::thread::spawn(|| job.run()).join().unwrap(),
+            Verdict::Hash(job) => job.is_right().then(|| job.into_identity()),
         }
     }
 
@@ -544,26 +633,85 @@ mod tests {
         assert!(matches!(hashed.check(&NO), Verdict::Rejected), "a hash is no password");
     }
 
+    /// What becomes of a client with these credentials, which was in the account of everybody,
+    /// in one word.
+    fn standing(
+        [before, after]: [(AuthMethod, Option<&str>); 2],
+        sent: &Credentials<'_>,
+    ) -> &'static str {
+        let [before, after] = [before, after].map(|(method, name)| authenticator(method, name));
+        match after.recheck(&before, sent, AccountId::GLOBAL) {
+            Standing::Unchanged => "unchanged",
+            Standing::Stays(_) => "stays",
+            Standing::Moved => "moved",
+            Standing::Wrong => "wrong",
+            Standing::Hash(job) if job.is_right() => "stays by hash",
+            Standing::Hash(_) => "wrong by hash",
+        }
+    }
+
+    /// The table is that of nats-server, but for what is unchanged.
     #[test]
-    fn a_password_that_is_not_hashed_is_plaintext() {
-        let users = |passwords: &[&str]| {
-            AuthMethod::Users(passwords.iter().map(|password| user("a", password)).collect())
+    fn a_reload_keeps_who_still_has_the_right_credentials() {
+        let none = || AuthMethod::None;
+        let one = |password: &str| AuthMethod::User(user("a", password));
+        let by_token = |token: &str| AuthMethod::Token(token.to_owned());
+        let users = |password: &str| AuthMethod::Users(vec![user("a", password), user("b", "s")]);
+        let elsewhere = || {
+            let account = AccountId::SYSTEM;
+            AuthMethod::Users(vec![User { account, ..user("a", "s") }])
         };
+        let (hash, other) = (hashed("s"), hashed("x"));
+        let (a, t) = (login("a", "s"), token("s"));
+        let cases = [
+            (none(), none(), a, "unchanged"),
+            (one("s"), one("s"), a, "unchanged"),
+            (by_token(&hash), by_token(&hash), t, "unchanged"),
+            (users(&hash), users(&hash), a, "unchanged"),
+            (none(), users("s"), a, "stays"),
+            (one("s"), users("s"), a, "stays"),
+            (users(&hash), users("s"), a, "stays"),
+            (users("s"), users(&hash), a, "stays by hash"),
+            (users("s"), users(&other), a, "wrong by hash"),
+            (users("s"), users("x"), a, "wrong"),
+            (none(), users("x"), a, "wrong"),
+            (none(), by_token("s"), t, "stays"),
+            (by_token("s"), none(), t, "stays"),
+            (by_token("s"), by_token(&hash), t, "stays by hash"),
+            (by_token(&hash), by_token("s"), t, "stays"),
+            (by_token("s"), by_token("x"), t, "wrong"),
+            (by_token("s"), users("s"), t, "wrong"),
+            (none(), users("s"), NO, "wrong"),
+            (none(), one("s"), NO, "wrong"),
+            (none(), one("s"), a, "moved"),
+            (one("s"), one(&hash), a, "moved"),
+            (one("s"), by_token("s"), a, "moved"),
+            (one("s"), none(), a, "moved"),
+            (users("s"), none(), a, "moved"),
+            (users("s"), users("s"), login("gone", "s"), "moved"),
+            (users("s"), elsewhere(), a, "moved"),
+            (none(), elsewhere(), a, "moved"),
+        ];
+        for (number, (before, after, sent, expected)) in cases.into_iter().enumerate() {
+            let found = standing([(before, None), (after, None)], &sent);
+            assert_eq!(found, expected, "case {number}, {sent:?}");
+        }
+    }
+
+    #[test]
+    fn a_reload_takes_a_client_without_credentials_for_the_user_that_it_is() {
+        let users = |password: &str| AuthMethod::Users(vec![user("a", password)]);
         let hash = hashed("s");
         let cases = [
-            (AuthMethod::None, false),
-            (AuthMethod::Token("t".to_owned()), false),
-            (AuthMethod::User(user("a", "s")), true),
-            (AuthMethod::User(user("", "s")), true),
-            (AuthMethod::User(user("a", "")), false),
-            (AuthMethod::User(user("a", &hash)), false),
-            (users(&[&hash]), false),
-            (users(&[&hash, "s"]), true),
-            (users(&[&hash, ""]), true),
+            (users("s"), users("s"), "unchanged"),
+            (users("s"), users(&hash), "stays by hash"),
+            (users("s"), users("x"), "wrong"),
+            (users("s"), AuthMethod::Users(vec![user("b", "s")]), "moved"),
+            (users("s"), AuthMethod::None, "moved"),
         ];
-        for (method, expected) in cases {
-            let name = format!("{method:?}");
-            assert_eq!(authenticator(method, None).has_plaintext(), expected, "{name}");
+        for (number, (before, after, expected)) in cases.into_iter().enumerate() {
+            let found = standing([(before, Some("a")), (after, Some("a"))], &NO);
+            assert_eq!(found, expected, "case {number}");
         }
     }
 

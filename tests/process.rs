@@ -493,9 +493,29 @@ fn a_log_that_is_put_aside_says_where_it_went() {
 #[test]
 fn plain_passwords_are_warned_of() {
     on_each_broker(|kind| {
-        let broker = Broker::start(kind, &["--user", "ann", "--pass", "secret"]);
-        broker.await_log("[WRN] Plaintext passwords detected, use nkeys or bcrypt");
+        for args in [
+            &["--user", "ann", "--pass", "secret"][..],
+            &["--pass", "secret"],
+            &["--user", "ann", "--pass", "secret", "--auth", "token"],
+        ] {
+            let broker = Broker::start(kind, args);
+            broker.await_log("[WRN] Plaintext passwords detected, use nkeys or bcrypt");
+        }
     });
+}
+
+#[test]
+fn a_user_or_a_token_by_flag_does_not_go_with_accounts() {
+    let config = "accounts { A: { users: [ {user: a, password: b} ] } }\n";
+    says_the_same(
+        &[
+            &["-c", "x.conf", "--user", "u", "--pass", "p"],
+            &["-c", "x.conf", "--auth", "t"],
+            &["-c", "x.conf", "--user", "u", "--pass", "p", "--auth", "t"],
+            &["-t", "-c", "x.conf", "--user", "u"],
+        ],
+        |dir| std::fs::write(dir.join("x.conf"), config).unwrap(),
+    );
 }
 
 // --- Signals ---
@@ -574,7 +594,7 @@ fn a_reload_acts_or_is_refused_whole() {
 }
 
 #[test]
-fn a_reload_that_removes_or_changes_a_user_closes_that_user() {
+fn a_reload_that_removes_a_user_or_changes_its_password_closes_it() {
     on_each_broker(|kind| {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.conf");
@@ -592,7 +612,7 @@ fn a_reload_that_removes_or_changes_a_user_closes_that_user() {
 
         users("{user: ann, pass: a}");
         broker.signal("HUP");
-        bob.hear_end();
+        bob.hear_silent_end();
         ann.say("PING\r\n");
         ann.hear("PONG\r\n");
         broker.await_log("[INF] Reloaded: authorization users");
@@ -601,6 +621,121 @@ fn a_reload_that_removes_or_changes_a_user_closes_that_user() {
         broker.signal("HUP");
         ann.hear("-ERR 'Authorization Violation'\r\n");
         ann.hear_end();
+    });
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a failure shows the case")]
+fn a_reload_keeps_who_still_has_the_right_credentials() {
+    let named = ",\"user\":\"u\",\"pass\":\"p\"";
+    let token = ",\"auth_token\":\"t\"";
+    let user = |password: &str| format!("[ {{user: u, password: \"{password}\"}} ]");
+    let users = |password: &str| format!("authorization {{ users: {} }}", user(password));
+    let account = |name: &str, password: &str| {
+        format!("accounts {{ {name}: {{ users: {} }} }}", user(password))
+    };
+    let by_token = |token: &str| format!("authorization {{ token: \"{token}\" }}");
+    let open = || "max_payload: 1000".to_owned();
+    let single = || "authorization { user: u, password: p }".to_owned();
+    let anonymous = |config: String| format!("{config}\nno_auth_user: u");
+    let (stays, leaves, refused) = (After::Stays, After::Leaves, After::Refused);
+    let cases = [
+        (open(), by_token("t"), token, stays),
+        (open(), by_token("x"), token, refused),
+        (open(), users("p"), named, stays),
+        (open(), users("q"), named, refused),
+        (open(), users("p"), "", refused),
+        (open(), single(), named, leaves),
+        (open(), account("A", "p"), named, leaves),
+        (single(), users("p"), named, stays),
+        (single(), open(), named, leaves),
+        (users("p"), users(P_HASH), named, stays),
+        (users("p"), users(T_HASH), named, refused),
+        (users(P_HASH), users("p"), named, stays),
+        (users("p"), open(), named, leaves),
+        (by_token("t"), by_token(T_HASH), token, stays),
+        (by_token("t"), by_token(P_HASH), token, refused),
+        (by_token(T_HASH), by_token("t"), token, stays),
+        (by_token("t"), open(), token, stays),
+        (account("A", "p"), account("A", P_HASH), named, stays),
+        (account("A", P_HASH), account("A", "p"), named, stays),
+        (account("A", "p"), account("B", "p"), named, leaves),
+        (account("A", "p"), open(), named, leaves),
+        (anonymous(account("A", "p")), anonymous(account("A", P_HASH)), "", stays),
+        (anonymous(account("A", "p")), anonymous(account("A", "q")), "", refused),
+        (anonymous(account("A", "p")), anonymous(account("B", "p")), "", leaves),
+    ];
+    on_each_broker(|kind| {
+        for (before, after, credentials, expected) in &cases {
+            eprintln!("{kind}: {before} to {after} with {credentials:?}");
+            reload_with_a_client(kind, [before, after], credentials, *expected);
+        }
+    });
+}
+
+/// The hashes of `p` and `t`, which cost little.
+const P_HASH: &str = "$2b$04$abcdefghijklmnopqrstuudMegMbPN37MbpdEfAtP66w1z0RBCtLG";
+const T_HASH: &str = "$2b$04$abcdefghijklmnopqrstuueS/Ms9iFHHLj0u1TUrroHJNenyIHvcm";
+
+/// What becomes of a client when a reload comes.
+#[derive(Clone, Copy)]
+enum After {
+    Stays,
+    /// It is closed without a word.
+    Leaves,
+    Refused,
+}
+
+fn reload_with_a_client(
+    kind: Kind,
+    [before, after]: [&str; 2],
+    credentials: &str,
+    expected: After,
+) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.conf");
+    std::fs::write(&path, before).unwrap();
+    let broker = Broker::start(kind, &[text("-c"), text(&path), "-D".to_owned()]);
+    let mut client = Client::connect(broker.port);
+    client.say(&format!("CONNECT {{\"verbose\":false{credentials}}}\r\nPING\r\n"));
+    client.hear("PONG\r\n");
+    std::fs::write(&path, after).unwrap();
+    broker.signal("HUP");
+    broker.await_log("[INF] Reloaded server configuration (sha256:");
+    match expected {
+        After::Stays => {
+            // A log-in that needs a hash comes behind the hash that the reload needs.
+            let mut next = Client::connect(broker.port);
+            next.say(&format!("CONNECT {{\"verbose\":false{credentials}}}\r\nPING\r\n"));
+            next.hear_either("PONG\r\n", "-ERR");
+            client.say("PING\r\n");
+            client.hear("PONG\r\n");
+        }
+        After::Leaves => {
+            client.hear_silent_end();
+            broker.await_log("Client connection closed: Client Closed");
+        }
+        After::Refused => {
+            client.hear("-ERR 'Authorization Violation'\r\n");
+            client.hear_silent_end();
+            broker.await_log("Client connection closed: Authentication Failure");
+        }
+    }
+}
+
+#[test]
+fn a_server_whose_only_users_are_the_system_accounts_takes_in_who_says_nothing() {
+    on_each_broker(|kind| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.conf");
+        std::fs::write(&path, "accounts { \"$SYS\": { users: [ {user: s, password: p} ] } }\n")
+            .unwrap();
+        let broker = Broker::start(kind, &[text("-c"), text(&path)]);
+        for first in ["PING\r\n", "SUB a 1\r\nPING\r\n"] {
+            let mut client = Client::connect(broker.port);
+            client.say(first);
+            client.hear("PONG\r\n");
+        }
     });
 }
 
@@ -695,6 +830,18 @@ impl Client {
         }
         let (_, rest) = self.heard.split_once(wanted).unwrap();
         self.heard = rest.to_owned();
+    }
+
+    /// Reads until one of the two has come, or the server closes.
+    fn hear_either(&mut self, one: &str, other: &str) {
+        while !self.heard.contains(one) && !self.heard.contains(other) && self.read() > 0 {}
+    }
+
+    /// Reads until the server closes, without a word before.
+    #[track_caller]
+    fn hear_silent_end(&mut self) {
+        self.hear_end();
+        assert_eq!(self.heard, "");
     }
 
     /// Reads until the server closes.

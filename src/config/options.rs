@@ -59,7 +59,8 @@ pub struct Options {
     pub no_auth_user: Option<String>,
     /// `system_account`: the account in which servers speak with each other.
     pub system_account: String,
-    /// `no_system_account`: there is none; the name above is then merely reserved.
+    /// `no_system_account`: there is none unless it is among the accounts; the name above is then
+    /// merely reserved.
     pub no_system_account: bool,
     /// `ping_interval`.
     pub ping_interval: Duration,
@@ -137,6 +138,13 @@ impl Options {
     #[must_use]
     pub fn auth_required(&self) -> bool {
         self.authorization.required() || self.users().next().is_some()
+    }
+
+    /// Whether there is a system account: `no_system_account` does not undo one that the file has.
+    #[must_use]
+    pub fn has_system_account(&self) -> bool {
+        let named = || self.accounts.iter().any(|account| account.name == self.system_account);
+        !self.no_system_account || named()
     }
 
     /// Whether a password is not hashed, which is worth a warning at start; also one that nobody is

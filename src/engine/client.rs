@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::auth::{Credentials, Identity, Verdict};
+use crate::auth::{Credentials, HashJob, Identity, Login, Verdict};
 use crate::close::{CloseReason, ErrorText};
 use crate::ids::AccountId;
 use crate::limits;
@@ -55,7 +55,12 @@ impl Engine {
     }
 
     fn on_connect(&mut self, index: u32, client: &mut Client, json: &[u8]) -> Result<(), End> {
-        let mut connect = client.credentials.take().map_or_else(Connect::default, |last| *last);
+        let mut connect = Connect::default();
+        if let Some(last) = client.login.take() {
+            (connect.user, connect.pass, connect.auth_token) = (last.user, last.pass, last.token);
+        }
+        // What it shows now counts.
+        self.rechecks.forget(index);
         if client.connected {
             self.end_all_subscriptions(client);
             self.note_left_account(client);
@@ -97,11 +102,9 @@ impl Engine {
         if let Some(line) = &mut client.line {
             line.forget();
         }
-        self.log_in(index, client, &connect)?;
-        if self.options.auth.required() {
-            client.credentials = Some(Box::new(connect));
-        }
-        Ok(())
+        client.login = Login::new(connect.user, connect.pass, connect.auth_token);
+        let verdict = self.options.auth.check(&client.credentials());
+        self.log_in(index, client, verdict)
     }
 
     /// A client that does not begin with CONNECT while log-ins are checked may still be nobody in
@@ -111,36 +114,29 @@ impl Engine {
             return Ok(());
         }
         match self.options.auth.check(&Credentials::default()) {
-            Verdict::Accepted(identity) if !self.options.auth.connect_required() => {
+            Verdict::Accepted(identity) => {
                 Self::enter(client, identity);
                 Ok(())
             }
-            Verdict::Accepted(_) | Verdict::Rejected | Verdict::Hash(_) => {
-                Err(CloseReason::AuthenticationFailure.into())
-            }
+            Verdict::Rejected | Verdict::Hash(_) => Err(CloseReason::AuthenticationFailure.into()),
         }
     }
 
-    fn log_in(&mut self, index: u32, client: &mut Client, connect: &Connect) -> Result<(), End> {
-        let credentials = Credentials {
-            user: connect.user.as_deref(),
-            pass: connect.pass.as_deref(),
-            token: connect.auth_token.as_deref(),
-        };
-        match self.options.auth.check(&credentials) {
+    fn log_in(&mut self, index: u32, client: &mut Client, verdict: Verdict) -> Result<(), End> {
+        match verdict {
             Verdict::Accepted(identity) => self.welcome(index, client, identity),
             Verdict::Rejected => {
-                claim(client, connect);
+                claim(client);
                 return Err(CloseReason::AuthenticationFailure.into());
             }
             Verdict::Hash(job) => {
-                claim(client, connect);
+                claim(client);
                 client.phase = Phase::Verifying;
                 let due = self.now + self.options.auth_timeout;
                 self.timers.schedule(due, (self.links.token(index), super::timers::Timer::Login));
                 client.hold = Some(Box::new(Hold::Verdict));
-                let errand =
-                    Errand::Hash { shard: self.mail.shard, token: self.links.token(index), job };
+                let token = Some(self.links.token(index));
+                let errand = Errand::Hash { shard: self.mail.shard, token, job };
                 if self.errands.try_send(errand).is_err() {
                     // More wait than can be hashed in time.
                     return Err(CloseReason::AuthenticationTimeout.into());
@@ -162,7 +158,7 @@ impl Engine {
     }
 
     /// The client may do what limits allow from now on.
-    fn enter(client: &mut Client, identity: Identity) {
+    pub(super) fn enter(client: &mut Client, identity: Identity) {
         client.phase = Phase::Open;
         client.account = identity.account;
         match identity.user {
@@ -175,8 +171,9 @@ impl Engine {
         }
     }
 
-    /// The verdict on a client's password has come.
-    pub(super) fn on_verdict(&mut self, token: ring::Token, identity: Option<Identity>) {
+    /// It has turned out whether the password that a client logs in with is right. A reload may have
+    /// come meanwhile, and then something else may be asked of it.
+    pub(super) fn on_verdict(&mut self, token: ring::Token, job: &HashJob, is_right: bool) {
         if !self.links.is_live(token) {
             return;
         }
@@ -185,16 +182,20 @@ impl Engine {
             self.clients[token.index as usize] = Some(client);
             return;
         }
-        match identity {
-            Some(identity) => {
-                self.welcome(token.index, &mut client, identity);
-                self.clients[token.index as usize] = Some(client);
-                self.resume(token.index);
+        let verdict = match self.options.auth.check(&client.credentials()) {
+            Verdict::Hash(now) if now.is_same(job) && is_right => {
+                Verdict::Accepted(now.into_identity())
             }
-            None => {
-                self.clients[token.index as usize] = Some(client);
-                self.close(token.index, CloseReason::AuthenticationFailure.into());
-            }
+            Verdict::Hash(now) if now.is_same(job) => Verdict::Rejected,
+            changed => changed,
+        };
+        let outcome = self.log_in(token.index, &mut client, verdict);
+        let is_open = client.phase == Phase::Open;
+        self.clients[token.index as usize] = Some(client);
+        match outcome {
+            Ok(()) if is_open => self.resume(token.index),
+            Ok(()) => {}
+            Err(end) => self.close(token.index, end),
         }
     }
 
@@ -514,9 +515,9 @@ fn describe(client: &mut Client, connect: &mut Connect) {
     }
 }
 
-/// Keeps who the client says it is, for those who look at log-ins that fail.
-fn claim(client: &mut Client, connect: &Connect) {
-    if let Some(user) = &connect.user {
-        client.about.get_or_insert_default().user.clone_from(user);
+/// Shows who the client says it is to those who look at log-ins that fail.
+fn claim(client: &mut Client) {
+    if let Some(user) = client.login.as_ref().and_then(|login| login.user.clone()) {
+        client.about.get_or_insert_default().user = user;
     }
 }

@@ -66,6 +66,7 @@ impl Engine {
         let Some(client) = self.clients[index as usize].take() else {
             return self.withdraw_route(index);
         };
+        self.rechecks.forget(index);
         for id in client.sids.ids() {
             if let Some(subscription) = self.router.unsubscribe(id) {
                 self.trace_ended(&client, &subscription.sid);

@@ -8,7 +8,7 @@ use crate::close::CloseReason;
 use crate::mailbox::{GroupLists, Letter, Parcel, Posted, Sender, Side, Unserved};
 use crate::outbound::Closing;
 use crate::router::{Interest, Message, Origin, Part, Place, Want, is_news, names};
-use crate::session::Hold;
+use crate::session::{Client, Hold};
 use crate::sublist::Owner;
 
 use super::barrier::Asker;
@@ -58,7 +58,10 @@ impl Engine {
 
     fn on_control(&mut self, control: Control) {
         match control {
-            Control::Verdict { token, identity } => self.on_verdict(token, identity),
+            Control::Verdict { token: Some(token), job, is_right } => {
+                self.on_verdict(token, &job, is_right);
+            }
+            Control::Verdict { token: None, job, is_right } => self.on_recheck(&job, is_right),
             Control::Report { request, answer } => answer(self.report(&request)),
             Control::Options { options, recheck, announce } => {
                 self.set_options(options, recheck, announce);
@@ -88,21 +91,24 @@ impl Engine {
         self.router.trace = options.trace.is_some();
         let before = std::mem::replace(&mut self.options, options);
         self.apply_to_routes(&before.routes);
-        let open: Vec<u32> = self
-            .links
-            .iter()
+        if recheck {
+            self.recheck_clients(&before.auth);
+        }
+        if announce {
+            self.announce_info();
+        }
+    }
+
+    /// Clients that want to hear of changes do.
+    fn announce_info(&mut self) {
+        let informed = |client: &Client| client.informed && client.ponged;
+        let listening: Vec<u32> = (self.links.iter())
             .filter(|(_, link)| link.closing == Closing::No)
+            .filter(|(index, _)| self.clients[*index as usize].as_deref().is_some_and(informed))
             .map(|(index, _)| index)
             .collect();
-        for index in open {
-            let Some(client) = self.clients[index as usize].as_deref() else { continue };
-            let user = client.about.as_ref().map_or("", |about| &about.user);
-            let keeps = self.options.auth.keeps(&before.auth, user, client.account);
-            if recheck && !keeps {
-                self.close(index, CloseReason::AuthenticationFailure.into());
-            } else if announce && client.informed && client.ponged {
-                self.send_info(index, None);
-            }
+        for index in listening {
+            self.send_info(index, None);
         }
     }
 

@@ -21,6 +21,7 @@ mod latency;
 mod letters;
 mod news;
 mod options;
+mod recheck;
 mod relay;
 mod report;
 mod route_input;
@@ -148,6 +149,8 @@ pub struct Engine {
     closed: VecDeque<ConnectionReport>,
     /// What the control plane is to hear of clients when the turn ends.
     news: news::News,
+    /// Clients whose passwords are to be hashed after a reload.
+    rechecks: recheck::Rechecks,
     /// What clients that are gone have done, by account.
     gone: Vec<AccountReport>,
     counters: Counters,
@@ -219,6 +222,7 @@ impl Engine {
             relays: relay::Relays::default(),
             closed: VecDeque::new(),
             news: news::News::default(),
+            rechecks: recheck::Rechecks::new(seed),
             gone: Vec::new(),
             counters: Counters::default(),
             latency: Latencies::default(),

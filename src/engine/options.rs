@@ -7,7 +7,7 @@ use std::time::Duration;
 use ring::Token;
 
 use crate::account::Accounts;
-use crate::auth::{Authenticator, HashJob, Identity};
+use crate::auth::{Authenticator, HashJob};
 use crate::close::CloseReason;
 use crate::outbound::{Link, OutboundLimits};
 use crate::proto::info::InfoTemplate;
@@ -191,12 +191,14 @@ pub struct Shared {
 
 /// What the control thread says to a shard.
 pub enum Control {
-    /// The verdict on a client's password; `None` refuses it.
+    /// Whether a password is right.
     Verdict {
-        /// The client.
-        token: Token,
-        /// Who it is.
-        identity: Option<Identity>,
+        /// The client that logs in; none for clients that are checked again.
+        token: Option<Token>,
+        /// The password and its hash.
+        job: HashJob,
+        /// What came of it.
+        is_right: bool,
     },
     /// Answer with a report.
     Report {
@@ -255,8 +257,8 @@ pub enum Errand {
     Hash {
         /// The shard that asks.
         shard: u16,
-        /// The client.
-        token: Token,
+        /// The client that logs in; none for clients that are checked again.
+        token: Option<Token>,
         /// The work.
         job: HashJob,
     },

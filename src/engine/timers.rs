@@ -43,6 +43,8 @@ pub(super) enum Timer {
     Dial,
     /// Interest that was kept is forgotten.
     Grace,
+    /// A hash for a client that is checked again is to be tried once more.
+    Recheck,
 }
 
 impl Engine {
@@ -57,6 +59,8 @@ impl Engine {
                 self.try_deferred();
             } else if timer == Timer::Grace {
                 self.grace_due();
+            } else if timer == Timer::Recheck {
+                self.recheck_next();
             } else if timer == Timer::Barrier {
                 self.barrier_due(token);
             } else if self.links.is_live(token) {
@@ -68,7 +72,11 @@ impl Engine {
                     Timer::Linger => self.linger_due(token),
                     Timer::RoutePing => self.route_ping_due(token),
                     Timer::Handshake => self.handshake_due(token),
-                    Timer::Dial | Timer::Barrier | Timer::Deferred | Timer::Grace => {}
+                    Timer::Dial
+                    | Timer::Barrier
+                    | Timer::Deferred
+                    | Timer::Grace
+                    | Timer::Recheck => {}
                 }
             }
         }

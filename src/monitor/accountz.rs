@@ -9,7 +9,6 @@ use super::account_stats::AccountStats;
 use super::format::{is_false, time};
 use super::query::Query;
 use super::subsz::{Stats, of_account};
-use crate::account::Accounts;
 use crate::ids::AccountId;
 use crate::report::{AccountReport, ReportRequest, ShardReport};
 
@@ -36,13 +35,16 @@ impl Asked {
     ///
     /// # Errors
     /// When there is no such account.
-    pub(super) fn new(options: &Options, accounts: &Accounts) -> Result<Self, String> {
+    pub(super) fn new(options: &Options, source: &impl Source) -> Result<Self, String> {
         let name = &options.account;
         if name.is_empty() {
             return Ok(Self(None));
         }
-        let found = accounts.find(name.as_bytes());
+        // An account that a reload has dropped keeps its number.
+        let listed = source.facts().accounts.contains(name);
+        let found = source.accounts().find(name.as_bytes());
         found
+            .filter(|_| listed)
             .map(|account| Self(Some(account)))
             .ok_or_else(|| format!("Account {name} does not exist"))
     }

@@ -10,7 +10,6 @@ use super::query::Query;
 use super::{
     Answer, Monitor, Source, accountz, connz, format, healthz, latencyz, links, routez, subsz,
 };
-use crate::account::Accounts;
 
 /// A body that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +81,7 @@ impl Asked {
     pub(super) fn from_query(
         body: Body,
         query: &Query,
-        accounts: &Accounts,
+        source: &impl Source,
     ) -> Result<Self, String> {
         Ok(match body {
             Body::Varz => Self::Varz,
@@ -91,7 +90,7 @@ impl Asked {
             Body::Routez => Self::Routez(routez::Asked::from_query(query)?),
             Body::Accountz => {
                 let options = accountz::Options::from_query(query);
-                Self::Accountz(accountz::Asked::new(&options, accounts)?)
+                Self::Accountz(accountz::Asked::new(&options, source)?)
             }
             Body::Accstatz => Self::Accstatz(accountz::StatsAsked::from_query(query)?),
             Body::Gatewayz => Self::Gatewayz,
@@ -107,14 +106,14 @@ impl Asked {
     /// # Errors
     /// The code and what is wrong: 400 where an option is of the wrong type, 500 where its value is
     /// not one of those there are.
-    fn from_options(body: Body, options: &Value, accounts: &Accounts) -> Result<Self, Refused> {
+    fn from_options(body: Body, options: &Value, source: &impl Source) -> Result<Self, Refused> {
         Ok(match body {
             Body::Varz => Self::Varz,
             Body::Connz => Self::Connz(connz::Asked::new(read(options)?).map_err(senseless)?),
             Body::Subsz => Self::Subsz(subsz::Asked::new(read(options)?).map_err(senseless)?),
             Body::Routez => Self::Routez(read(options)?),
             Body::Accountz => {
-                let asked = accountz::Asked::new(&read(options)?, accounts);
+                let asked = accountz::Asked::new(&read(options)?, source);
                 Self::Accountz(asked.map_err(senseless)?)
             }
             Body::Accstatz => Self::Accstatz(read(options)?),
@@ -181,7 +180,7 @@ impl<S: Source> Monitor<S> {
     /// A code and a text, in the peer's terms: 400 for options that cannot be read, 500 for those
     /// that make no sense, 503 when the shards do not answer in time.
     pub async fn body(&self, body: Body, options: &Value) -> Result<Value, Refused> {
-        let asked = Asked::from_options(body, options, &self.source.accounts())?;
+        let asked = Asked::from_options(body, options, &self.source)?;
         timeout(self.limits.answer_timeout, self.tell(asked, Bare))
             .await
             .map_err(|_| (503, "the shards did not answer in time".into()))

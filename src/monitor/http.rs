@@ -145,7 +145,7 @@ impl<S: Source> Monitor<S> {
             Endpoint::Metrics => return self.metrics(facts).await,
             Endpoint::Body(body) => body,
         };
-        match Asked::from_query(body, query, &self.source.accounts()) {
+        match Asked::from_query(body, query, &self.source) {
             Err(text) => Answer::bad_request(text),
             Ok(Asked::Healthz(asked)) => healthz::answer(&self.source, &asked),
             Ok(asked) => self.tell(asked, Page).await,

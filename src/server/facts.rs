@@ -235,13 +235,14 @@ pub(super) fn monitoring(
         config_digest: loaded.digest.clone().unwrap_or_default(),
         tags: options.server_tags.clone(),
         metadata: options.server_metadata.clone(),
-        system_account: if options.no_system_account {
-            String::new()
-        } else {
+        system_account: if options.has_system_account() {
             options.system_account.clone()
+        } else {
+            String::new()
         },
         accounts: accounts(options, None)
             .iter()
+            .filter(|(id, _)| *id != AccountId::SYSTEM || options.has_system_account())
             .map(|(_, account)| account.name.to_string())
             .collect(),
         ..ServerFacts::default()

@@ -52,7 +52,7 @@ impl Presence {
     ) -> (Option<Self>, mpsc::UnboundedReceiver<Told>) {
         let (told, heard) = mpsc::unbounded_channel();
         let now = wall_clock();
-        let presence = (!options.no_system_account).then(|| Self {
+        let presence = options.has_system_account().then(|| Self {
             events: RefCell::new(Events::new(
                 facts_of(facts, cluster),
                 Arc::clone(accounts),

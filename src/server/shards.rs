@@ -191,7 +191,8 @@ fn start_hashers(asked: mpsc::Receiver<Errand>, voices: &Voices) -> Result<(), S
             loop {
                 let errand = lock(&asked).recv();
                 let Ok(Errand::Hash { shard, token, job }) = errand else { return };
-                voices.tell(shard, Control::Verdict { token, identity: job.run() });
+                let is_right = job.is_right();
+                voices.tell(shard, Control::Verdict { token, job, is_right });
             }
         };
         let spawned = thread::Builder::new().name(format!("hasher-{number}")).spawn(hash);

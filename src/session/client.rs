@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use ring::{Time, Token};
 
+use crate::auth::{Credentials, Login};
 use crate::ids::AccountId;
 use crate::proto::connect::Connect;
 
@@ -148,8 +149,9 @@ pub struct Client {
     pub line: Option<Box<Line>>,
     /// What it said about itself.
     pub about: Option<Box<About>>,
-    /// Its last CONNECT, where log-ins are checked: a further one may leave credentials out.
-    pub credentials: Option<Box<Connect>>,
+    /// The credentials of its last CONNECT, if it had any: a further one may leave them out, and a
+    /// reload checks them again.
+    pub login: Option<Box<Login>>,
     /// PINGs to it.
     pub pings: Pings,
     /// Messages it published.
@@ -193,7 +195,7 @@ impl Client {
             input: Input::default(),
             line: None,
             about: None,
-            credentials: None,
+            login: None,
             pings: Pings::default(),
             in_msgs: 0,
             in_bytes: 0,
@@ -202,5 +204,11 @@ impl Client {
             touched_cluster: false,
             slow_shards: 0,
         }
+    }
+
+    /// What it has shown of itself.
+    #[must_use]
+    pub fn credentials(&self) -> Credentials<'_> {
+        self.login.as_deref().map(Login::credentials).unwrap_or_default()
     }
 }

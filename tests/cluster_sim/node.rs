@@ -103,7 +103,7 @@ impl ControlLoop {
                 }
                 Some(Task::Resolve { host, .. }) => panic!("{host} is no address"),
                 Some(Task::CheckPassword { conn, job }) => {
-                    let accepted = job.run().is_some();
+                    let accepted = job.is_right();
                     self.ask(Some(Event::Verdict { conn, accepted }));
                 }
                 Some(Task::ClientUrls(urls)) => self.client_urls = urls,

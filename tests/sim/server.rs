@@ -193,7 +193,8 @@ impl Server {
     /// Hashes the passwords that shards ask for, as the control thread does.
     fn hash(&self, answers: &mut Vec<(u16, Control)>) {
         while let Ok(Errand::Hash { shard, token, job }) = self.errands.try_recv() {
-            answers.push((shard, Control::Verdict { token, identity: job.run() }));
+            let is_right = job.is_right();
+            answers.push((shard, Control::Verdict { token, job, is_right }));
         }
         for (shard, control) in answers.drain(..) {
             self.tell(shard, control);

@@ -297,7 +297,7 @@ fn a_hashed_password_is_compared_elsewhere() {
         let out = talk.connect(conn, &RouteConnect { user: "u".to_owned(), pass, ..connect() });
         assert_eq!(words(&out), ["check"]);
         let Some(Action::CheckPassword { job, .. }) = out.into_iter().next() else { panic!() };
-        let accepted = job.run().is_some();
+        let accepted = job.is_right();
         assert_eq!(words(&talk.tell(Event::Verdict { conn, accepted })), [expected]);
     }
 }

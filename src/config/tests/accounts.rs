@@ -71,6 +71,14 @@ fn the_system_account_has_a_name_of_its_own_or_the_usual_one() {
     for key in ["no_system_account", "no_system", "no_sys_acc"] {
         check(&format!("{key}: true"), system, ("$SYS".into(), true));
     }
+    for (text, exists) in [
+        ("max_payload: 5", true),
+        ("no_system_account: true", false),
+        ("no_system_account: true\naccounts: [A]", false),
+        ("no_system_account: true\naccounts { \"$SYS\" { users: [{user: s}] } }", true),
+    ] {
+        assert_eq!(options(text).unwrap().has_system_account(), exists, "{text:?}");
+    }
     let options = options("accounts { \"$SYS\" { users: [{user: s}] } }").unwrap();
     assert_eq!(options.accounts[0].name, options.system_account);
     assert!(options.lets_anonymous_in(), "all users are the system account's");
