@@ -11,6 +11,7 @@ use ring::Token;
 
 use crate::outbound::Closing;
 use crate::proto::client::{self, ClientOp, ParseError, Publish, PublishLimits, Step};
+use crate::proto::encode;
 use crate::router::run::{Lead, Run, RunDelivery};
 use crate::session::{CARRIED_MAX, Client, Input, Line, Phase};
 use crate::subject;
@@ -42,7 +43,10 @@ impl Engine {
         let Some(mut client) = self.clients[index as usize].take() else {
             return self.received_by_route(index, bytes);
         };
-        client.heard_at = self.now;
+        // An answer to a PING says that the client is there, which is what the next one asks again.
+        if !bytes.eq_ignore_ascii_case(encode::PONG) {
+            client.heard_at = self.now;
+        }
         if client.hold.is_some() {
             client.input.keep(bytes);
             self.clients[index as usize] = Some(client);

@@ -358,6 +358,25 @@ fn a_connection_on_which_the_kernel_copies_gets_no_more_sends_without_copying() 
 }
 
 #[test]
+fn a_client_that_only_answers_is_asked_in_every_interval() {
+    let ping_interval = Duration::from_millis(500);
+    let mut scene = Scene::new(&Config { ping_interval, ..Config::default() }, 1);
+    let mut asked = 0;
+    // The first question comes when the log-in is two seconds old, the tenth nine intervals later.
+    for _ in 0..130 {
+        scene.server.run_for(Duration::from_millis(50));
+        let pings = scene.clients[0].peer.take().windows(6).filter(|at| at == b"PING\r\n").count();
+        for _ in 0..pings {
+            scene.clients[0].peer.send(b"PONG\r\n");
+        }
+        asked += pings;
+    }
+    assert!(asked >= 9, "asked {asked} times");
+    assert_eq!(scene.reasons(), [""; 0]);
+    scene.server.end();
+}
+
+#[test]
 fn a_client_that_takes_what_waits_before_a_ping_is_not_stale() {
     let ping_interval = Duration::from_millis(500);
     let mut scene = Scene::new(&Config { ping_interval, ..Config::default() }, 2);

@@ -389,8 +389,10 @@ impl World {
     }
 
     fn on_open(&mut self, dial: usize) {
-        let Dial { end, to, .. } = self.dials[dial];
-        let lost = self.network.happens(self.options.faults.connect_silent);
+        let Dial { end, to, by, .. } = self.dials[dial];
+        // A client that gave up would be missed by those who count on it, and says nothing of a server.
+        let is_ring = matches!(by, Dialer::Ring { .. });
+        let lost = self.network.happens(self.options.faults.connect_silent) && is_ring;
         if lost || self.is_blocked(end.conn) || !self.is_reachable(to.ip()) {
             self.try_again(dial, Event::Open(dial));
             return;
