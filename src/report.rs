@@ -95,6 +95,14 @@ pub struct ShardReport {
     pub account_sublists: Vec<SublistStats>,
 }
 
+impl ShardReport {
+    /// Subscriptions of its own connections and of other servers.
+    #[must_use]
+    pub fn subscriptions(&self) -> u64 {
+        self.subscriptions_open + self.subscriptions_routed
+    }
+}
+
 /// What the clients of one account do, those that are gone included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountReport {

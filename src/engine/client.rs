@@ -353,10 +353,8 @@ impl Engine {
             let delivery = self.import(index, client, message);
             return self.settle_unrouted(index, client, message, delivery);
         }
-        let delivery = self.router.deliver(&mut self.links, message);
-        self.trace_deliveries(Some((index, client)), message);
+        let delivery = self.deliver(Some((index, client)), message);
         self.counters.routed_msgs += 1;
-        self.count_out(delivery, message.body.len() - 2);
         self.hand_over_inbox(Some(client));
         if delivery.remote {
             let nobody_here = Delivery { remote: false, ..delivery }.is_nobody();
@@ -384,8 +382,18 @@ impl Engine {
         }
     }
 
-    pub(super) fn count_out(&mut self, delivery: Delivery, size: usize) {
+    /// Delivers a message, which is traced and counted. A client that is being worked on is not in its
+    /// place and stands in `own`.
+    pub(super) fn deliver(
+        &mut self,
+        own: Option<(u32, &Client)>,
+        message: &Message<'_>,
+    ) -> Delivery {
+        let delivery = self.router.deliver(&mut self.links, message);
+        self.trace_deliveries(own, message);
+        let size = message.body.len() - encode::CRLF.len();
         self.count_deliveries(delivery.local.into(), delivery.routes.into(), size as u64);
+        delivery
     }
 
     pub(super) fn count_deliveries(&mut self, clients: u64, routes: u64, size: u64) {

@@ -58,13 +58,13 @@ impl Engine {
         }
         let Some(client) = self.clients[index as usize].as_deref() else { return };
         let Some(error) = reason.error() else { return };
-        let who = Who(client.about.as_deref());
+        let about = client.about.as_deref();
         if is_full && client.connected {
             let account = self.options.accounts.name(client.account);
-            let who = Member(client.about.as_deref());
+            let who = about.and_then(member).map_or_else(String::new, |who| format!(" - {who}"));
             self.complain(client, format_args!("{error} - Account:{account}{who}"));
         } else if reason == CloseReason::AuthenticationFailure {
-            self.complain(client, format_args!("authentication error{who}"));
+            self.complain(client, format_args!("authentication error{}", Who(about)));
         } else if is_full
             || reason == CloseReason::BadClientProtocolVersion
             || reason == CloseReason::NoRespondersRequiresHeaders
@@ -157,8 +157,7 @@ impl fmt::Display for Label<'_> {
         if !program.is_empty() {
             write!(f, " - {}", Quoted(program.as_bytes()))?;
         }
-        let member = Member(Some(about)).to_string();
-        if let Some(member) = member.strip_prefix(" - ") {
+        if let Some(member) = member(about) {
             let member = format!("{}/{member}", self.accounts.name(*account));
             write!(f, " - {}", Quoted(member.as_bytes()))?;
         }
@@ -176,19 +175,14 @@ fn program(about: &About) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(":")
 }
 
-/// Who a client is, behind a dash: ` - user:ann`.
-struct Member<'a>(Option<&'a About>);
-
-impl fmt::Display for Member<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(about) = self.0 else { return Ok(()) };
-        match &about.claim {
-            Some(Claim::Nkey(key)) => write!(f, " - nkey:{key}"),
-            Some(Claim::User(user)) => write!(f, " - user:{user}"),
-            Some(Claim::Token) => f.write_str(" - token"),
-            None if about.user.is_empty() => Ok(()),
-            None => write!(f, " - user:{}", about.user),
-        }
+/// Who a client is: `user:ann`.
+fn member(about: &About) -> Option<String> {
+    match &about.claim {
+        Some(Claim::Nkey(key)) => Some(format!("nkey:{key}")),
+        Some(Claim::User(user)) => Some(format!("user:{user}")),
+        Some(Claim::Token) => Some("token".to_owned()),
+        None if about.user.is_empty() => None,
+        None => Some(format!("user:{}", about.user)),
     }
 }
 

@@ -96,9 +96,7 @@ impl Engine {
             origin: Origin::Client { index, echo: true },
             ..*message
         };
-        let delivery = self.router.deliver(&mut self.links, &imported);
-        self.trace_deliveries(Some((index, client)), &imported);
-        self.count_out(delivery, imported.body.len() - 2);
+        let delivery = self.deliver(Some((index, client)), &imported);
         if delivery.remote {
             let shards = self.post_to_shards(self.links.token(index), &imported, false);
             self.reached_shards |= shards;
@@ -156,9 +154,7 @@ impl Engine {
                 block: None,
                 origin: Origin::Client { index, echo: true },
             };
-            let delivery = self.router.deliver(&mut self.links, &message);
-            self.trace_deliveries(None, &message);
-            self.count_out(delivery, body.len() - 2);
+            let delivery = self.deliver(None, &message);
             if delivery.remote {
                 self.post_to_shards(*client, &message, false);
             }

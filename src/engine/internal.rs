@@ -89,9 +89,7 @@ impl Engine {
 
     /// Delivers a message of the server's own.
     pub(super) fn publish_internal(&mut self, message: &Message<'_>) {
-        let delivery = self.router.deliver(&mut self.links, message);
-        self.trace_deliveries(None, message);
-        self.count_out(delivery, message.body.len() - 2);
+        let delivery = self.deliver(None, message);
         if delivery.remote {
             self.post_to_shards(NOBODY, message, false);
         }

@@ -196,9 +196,7 @@ impl Engine {
             if last != Some(posted.sender) {
                 self.tell_reach(from, last.replace(posted.sender));
             }
-            let delivery = self.router.deliver(&mut self.links, &posted.message);
-            self.trace_deliveries(None, &posted.message);
-            self.count_out(delivery, posted.message.body.len() - 2);
+            let delivery = self.deliver(None, &posted.message);
             self.hand_over_inbox(None);
             while let Some(id) = self.router.exhausted.pop() {
                 self.end_exhausted(None, id);

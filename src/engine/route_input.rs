@@ -251,10 +251,8 @@ impl Engine {
 
     /// Returns the other shards that the message went to.
     fn deliver_routed(&mut self, index: u32, message: &Message<'_>) -> u64 {
-        let delivery = self.router.deliver(&mut self.links, message);
-        self.trace_deliveries(None, message);
+        let delivery = self.deliver(None, message);
         self.counters.routed_msgs += 1;
-        self.count_out(delivery, message.body.len() - 2);
         self.hand_over_inbox(None);
         let Origin::Route { groups, .. } = message.origin else { return 0 };
         let token = self.links.token(index);

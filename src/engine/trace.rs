@@ -115,8 +115,7 @@ impl Engine {
         self.trace(client, format_args!("<-> [DELSUB {}]", Plain(sid)));
     }
 
-    /// Logs the deliveries of the message that was just routed. A client that is being worked on is not
-    /// in its place and stands in `own`.
+    /// Logs the deliveries of the message that was just [delivered](Self::deliver).
     pub(super) fn trace_deliveries(&mut self, own: Option<(u32, &Client)>, message: &Message<'_>) {
         if self.router.traced.is_empty() {
             return;

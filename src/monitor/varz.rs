@@ -272,7 +272,7 @@ impl Traffic {
             slow_consumers: counters.slow_consumers(),
             stale_connections: counters.stale_connections(),
             stalled_clients: counters.stalled_clients,
-            subscriptions: sum(|report| report.subscriptions_open + report.subscriptions_routed),
+            subscriptions: sum(ShardReport::subscriptions),
         }
     }
 }

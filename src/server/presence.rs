@@ -189,7 +189,7 @@ impl Control {
         let (now, mut sums) = (wall_clock(), Statistics::default());
         for report in reports {
             sums.connections += report.connections_open;
-            sums.subscriptions += report.subscriptions_open + report.subscriptions_routed;
+            sums.subscriptions += report.subscriptions();
             sums.counters.merge(&report.counters);
         }
         let used = joined(reports).iter().filter(|account| account.clients > 0).count();
