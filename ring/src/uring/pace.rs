@@ -28,7 +28,7 @@ pub enum BusyPoll {
 
 /// Mean gaps up to this make the next arrival likely enough to poll for; 5,000 a second must count.
 const GAP_MAX: Duration = Duration::from_micros(250);
-/// How long `Auto` polls: twice the largest mean gap, for arrivals that are late.
+/// How long after an arrival `Auto` polls: twice the largest mean gap, for arrivals that are late.
 const WINDOW: Duration = Duration::from_micros(500);
 /// A longer gap counts as this long, so that traffic after a pause is noticed within a few arrivals.
 const GAP_COUNTED_MAX: Duration = Duration::from_millis(2);
@@ -106,12 +106,18 @@ impl Pace {
         match self.mode {
             BusyPoll::Off => None,
             BusyPoll::Always => Some(Time::MAX),
-            BusyPoll::For(window) => Some(self.last_arrival + window).filter(|end| *end > now),
+            BusyPoll::For(window) => self.window(window, now),
+            // Other completions than arrivals, such as connections that come and go, open no window.
             BusyPoll::Auto => {
                 let likely = self.gap_nanos <= nanos(GAP_MAX);
-                (self.spare && likely && now >= self.resume_at).then(|| now + WINDOW)
+                let may = self.spare && likely && now >= self.resume_at;
+                may.then(|| self.window(WINDOW, now)).flatten()
             }
         }
+    }
+
+    fn window(&self, window: Duration, now: Time) -> Option<Time> {
+        Some(self.last_arrival + window).filter(|end| *end > now)
     }
 
     /// Called now and then while polling: steps back when the core turns out to be shared.
@@ -259,15 +265,29 @@ mod tests {
         assert_eq!(pace.poll_until(at(640)), None);
     }
 
+    /// Whether it would poll if something had come in just now.
+    fn polls(pace: &mut Pace, now: Time) -> bool {
+        pace.last_arrival = now;
+        pace.poll_until(now).is_some()
+    }
+
     #[test]
     fn somebody_as_busy_on_the_core_is_given_way_at_once_and_for_long() {
         let mut pace = after_arrivals_every(50);
         assert!(pace.judge(at(10_000), found(SWITCHES_MAX, 100)));
         assert!(!pace.judge(at(11_000), found(20, 100)));
-        assert_eq!(pace.poll_until(at(500_000)), None);
-        assert!(pace.poll_until(at(11_000 + 1_000_000)).is_some());
+        assert!(!polls(&mut pace, at(500_000)));
+        assert!(polls(&mut pace, at(11_000 + 1_000_000)));
         assert!(!pace.judge(at(2_000_000), found(20, 100)));
-        assert_eq!(pace.poll_until(at(2_000_000 + 1_900_000)), None, "longer each time");
+        assert!(!polls(&mut pace, at(2_000_000 + 1_900_000)), "longer each time");
+    }
+
+    #[test]
+    fn what_is_no_arrival_opens_no_window() {
+        let pace = after_arrivals_every(50);
+        let end = pace.last_arrival + WINDOW;
+        assert_eq!(pace.poll_until(pace.last_arrival + WINDOW / 2), Some(end));
+        assert_eq!(pace.poll_until(end), None);
     }
 
     #[test]
@@ -275,8 +295,8 @@ mod tests {
         let mut pace = after_arrivals_every(50);
         let share = |n: &u64| pace.judge(at(10_000 + n * 1000), found(1, 100));
         assert_eq!((0..u64::from(CHECKS)).filter(share).count() + 1, CHECKS as usize);
-        assert_eq!(pace.poll_until(at(20_000)), None);
-        assert!(pace.poll_until(at(19_000 + 50_000)).is_some());
+        assert!(!polls(&mut pace, at(20_000)));
+        assert!(polls(&mut pace, at(19_000 + 50_000)));
     }
 
     #[test]
