@@ -129,6 +129,7 @@ impl<R: Ring> Shard<R> {
             Outcome::Received { .. }
             | Outcome::ReceiveEnded { .. }
             | Outcome::Sent { .. }
+            | Outcome::HasRoom
             | Outcome::Connected { .. }
             | Outcome::ConnectFailed { .. } => {}
         }

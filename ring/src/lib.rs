@@ -161,6 +161,12 @@ pub enum Op {
         /// A connected socket.
         socket: Socket,
     },
+    /// As [`Op::Receive`], for one piece, of one buffer at the most: after that it ends with
+    /// [`EndReason::Rearm`].
+    ReceiveOnce {
+        /// A connected socket.
+        socket: Socket,
+    },
     /// Ends the [`Op::Receive`] (or [`Op::Accept`]) that was pushed with the same token. It has no
     /// completion of its own: the target's final one follows in any case.
     CancelReceive {
@@ -175,6 +181,12 @@ pub enum Op {
         batch: Batch,
         /// Whether it may wait.
         mode: SendMode,
+    },
+    /// Waits until the socket has room for a send by its own reckoning, or is dead: for who chooses as
+    /// late as may be what leaves next. Ends with [`Outcome::HasRoom`]; no send is in flight meanwhile.
+    AwaitRoom {
+        /// A connected socket.
+        socket: Socket,
     },
     /// Dials. Ends with [`Outcome::Connected`] or [`Outcome::ConnectFailed`].
     Connect {
@@ -222,9 +234,6 @@ pub enum SendMode {
     Try,
     /// Waits until the socket takes at least one byte.
     Wait,
-    /// As `Wait`, but not before the socket has room by its own reckoning. Else it also takes what fills
-    /// up the segment that leaves last, which on a slow wire are milliseconds.
-    Sparing,
     /// As `Wait`, without copying where the kernel can. The batch stays with the kernel until
     /// [`Outcome::Sent`], which comes with the kernel's notification and says whether it copied.
     ZeroCopy,
@@ -274,6 +283,8 @@ pub enum Outcome {
         /// For [`SendMode::ZeroCopy`]: the kernel copied after all.
         copied: bool,
     },
+    /// The socket has room, or is dead, which the next send says.
+    HasRoom,
     /// The dial succeeded.
     Connected {
         /// The new connection; whoever takes the completion owns it.

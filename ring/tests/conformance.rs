@@ -34,8 +34,10 @@ suite! {
     a_try_completes_with_the_very_next_turn
     a_try_is_short_or_refused_when_the_peer_does_not_read
     a_waiting_send_goes_on_when_the_peer_reads
-    a_sparing_send_goes_on_when_the_peer_reads
+    room_that_is_awaited_comes_when_the_peer_reads
+    a_shutdown_ends_a_wait_for_room
     a_waiting_send_does_not_keep_bytes_from_coming_in
+    a_receive_for_one_piece_ends_after_it
     an_end_of_file_comes_after_all_bytes
     a_peer_that_has_finished_can_still_be_sent_to
     a_reset_ends_the_receive_with_its_error
@@ -229,20 +231,12 @@ fn read_nothing<P: Peer>(peer: &mut P) {
     assert_eq!(heard, b"");
 }
 
-fn a_waiting_send_goes_on_when_the_peer_reads<W: World>(bench: Bench<W>) {
-    goes_on_when_the_peer_reads(bench, SendMode::Wait);
-}
-
-fn a_sparing_send_goes_on_when_the_peer_reads<W: World>(bench: Bench<W>) {
-    goes_on_when_the_peer_reads(bench, SendMode::Sparing);
-}
-
-fn goes_on_when_the_peer_reads<W: World>(mut bench: Bench<W>, mode: SendMode) {
+fn a_waiting_send_goes_on_when_the_peer_reads<W: World>(mut bench: Bench<W>) {
     let (mut peer, socket) = bench.connection();
     read_nothing(&mut peer);
     let taken = bench.fill(socket);
     let sent = pattern(300_000);
-    let send = bench.push(Op::Send { socket, batch: own(&sent), mode });
+    let send = bench.push(Op::Send { socket, batch: own(&sent), mode: SendMode::Wait });
     for _ in 0..5 {
         bench.turn();
     }
@@ -261,6 +255,46 @@ fn goes_on_when_the_peer_reads<W: World>(mut bench: Bench<W>, mode: SendMode) {
     assert!(heard[taken..] == sent[..bytes], "the bytes differ");
 }
 
+fn room_that_is_awaited_comes_when_the_peer_reads<W: World>(mut bench: Bench<W>) {
+    let (mut peer, socket) = bench.connection();
+    let at_once = bench.push(Op::AwaitRoom { socket });
+    bench.until(|bench| bench.take_room(at_once));
+    read_nothing(&mut peer);
+    let taken = bench.fill(socket);
+    let room = bench.push(Op::AwaitRoom { socket });
+    for _ in 0..5 {
+        bench.turn();
+    }
+    assert_eq!(bench.count(room), 0, "it waits");
+    let mut heard = Vec::new();
+    bench.until(|bench| {
+        peer.read(&mut heard);
+        bench.take_room(room)
+    });
+    let rest = bench.send_all(socket, own(b"later"), SendMode::Try, &mut peer);
+    heard.extend(rest);
+    bench.until(|_| {
+        peer.read(&mut heard);
+        (heard.len() >= taken + 5).then_some(())
+    });
+    assert!(heard.ends_with(b"later") && heard.len() == taken + 5);
+}
+
+fn a_shutdown_ends_a_wait_for_room<W: World>(mut bench: Bench<W>) {
+    let (mut peer, socket) = bench.connection();
+    read_nothing(&mut peer);
+    bench.fill(socket);
+    let room = bench.push(Op::AwaitRoom { socket });
+    bench.turn();
+    assert_eq!(bench.count(room), 0);
+    bench.push(Op::Shutdown { socket, how: Direction::Both });
+    bench.until(|bench| bench.take_room(room));
+    let send = bench.push(Op::Send { socket, batch: own(b"never"), mode: SendMode::Try });
+    assert_eq!(bench.sent(send).2, Some(Errno::BROKEN_PIPE));
+    bench.push(Op::Close { socket });
+    bench.turn();
+}
+
 fn a_waiting_send_does_not_keep_bytes_from_coming_in<W: World>(mut bench: Bench<W>) {
     let (mut peer, socket) = bench.connection();
     read_nothing(&mut peer);
@@ -275,6 +309,25 @@ fn a_waiting_send_does_not_keep_bytes_from_coming_in<W: World>(mut bench: Bench<
         bench.take_sent(send)
     });
     assert!(bytes > 0 && error.is_none());
+}
+
+fn a_receive_for_one_piece_ends_after_it<W: World>(mut bench: Bench<W>) {
+    let (mut peer, socket) = bench.connection();
+    let sent = pattern(300_000);
+    bench.write_all(&mut peer, &sent);
+    let (mut heard, mut pieces) = (Vec::new(), 0);
+    while heard.len() < sent.len() {
+        let receive = bench.push(Op::ReceiveOnce { socket });
+        let reason = bench.end_of(receive);
+        assert!(matches!(reason, EndReason::Rearm | EndReason::NoBuffers), "{reason:?}");
+        assert!(bench.count(receive) <= 2, "one piece and the end");
+        pieces += bench.count(receive) - 1;
+        heard.extend(bench.bytes(receive));
+    }
+    assert!(heard == sent && pieces > 1, "{pieces} pieces");
+    let receive = bench.push(Op::ReceiveOnce { socket });
+    bench.push_as(receive, Op::CancelReceive { socket });
+    assert_eq!(bench.end_of(receive), EndReason::Cancelled);
 }
 
 fn an_end_of_file_comes_after_all_bytes<W: World>(mut bench: Bench<W>) {

@@ -24,6 +24,13 @@ impl Engine {
     /// Holds a publisher that must wait for somebody.
     pub(super) fn hold_if_all_slow(&mut self, index: u32, client: &mut Client) {
         let Some(hold) = self.reason_to_hold(client) else { return };
+        let is_narrow =
+            |slow: &Token| self.links.at(slow.index).is_some_and(|it| it.narrow().is_some());
+        let piecewise =
+            matches!(&hold, Hold::Recipients { slow, .. } if slow.iter().any(is_narrow));
+        if let Some(link) = self.links.at_mut(index) {
+            link.piecewise = piecewise;
+        }
         client.hold = Some(Box::new(hold));
         client.stalls += 1;
         self.counters.stalled_clients += 1;
@@ -143,7 +150,7 @@ impl Engine {
             link.progress_at = now;
         }
         link.queue.settle(pool, batch, bytes);
-        link.refused = !whole || (link.sparing && link.has_work());
+        link.refused = !whole || (link.narrow().is_some() && link.has_work());
         if link.note_outflow(now, bytes) {
             let rate = link.narrow().map(|narrow| narrow.rate);
             self.ops.push((token, Op::Fit { socket: link.socket, rate }));
@@ -163,14 +170,22 @@ impl Engine {
             }
             return;
         }
-        if !whole && !link.timed {
-            link.timed = true;
-            let at = now + self.options.write_deadline(link);
-            self.timers.schedule(at, (token, Timer::Write));
+        let goes_on = link.has_work() || link.closing != Closing::No;
+        if !whole {
+            self.watch_progress(token);
         }
-        if link.has_work() || link.closing != Closing::No {
+        if goes_on {
             self.links.touch(token.index);
         }
+    }
+
+    /// A socket has room for what is to leave next.
+    pub(super) fn has_room(&mut self, token: Token) {
+        let Some(link) = self.links.at_mut(token.index) else { return };
+        debug_assert!(link.sending, "a completion for nothing");
+        link.sending = false;
+        link.has_room = true;
+        self.links.touch(token.index);
     }
 
     /// Each link that something was queued for sends it, if it is not sending already.
@@ -207,6 +222,12 @@ impl Engine {
         if link.closing == Closing::Ending {
             return self.advance_closing(index, false);
         }
+        if link.awaits_room() && link.has_work() {
+            link.sending = true;
+            self.ops.push((token, Op::AwaitRoom { socket: link.socket }));
+            return self.watch_progress(token);
+        }
+        link.has_room = false;
         link.refill(pool, clock);
         if !link.queue.has_rest() {
             link.batch_at = self.now;
@@ -219,9 +240,7 @@ impl Engine {
         };
         let mode = if link.zero_copy && batch.remaining() >= ZERO_COPY_BYTES_MIN {
             SendMode::ZeroCopy
-        } else if link.narrow().is_some() {
-            SendMode::Sparing
-        } else if link.refused {
+        } else if link.refused && link.narrow().is_none() {
             SendMode::Wait
         } else {
             SendMode::Try
@@ -230,14 +249,22 @@ impl Engine {
             link.progress_at = self.now;
         }
         link.sending = true;
-        link.sparing = mode == SendMode::Sparing;
         link.came_at = self.latency.send();
         self.counters.zero_copy_sends += u64::from(mode == SendMode::ZeroCopy);
-        if mode != SendMode::Try && !link.timed {
+        self.ops.push((token, Op::Send { socket: link.socket, batch, mode }));
+        if mode != SendMode::Try {
+            self.watch_progress(token);
+        }
+    }
+
+    /// From now on bytes wait that the socket may not take.
+    fn watch_progress(&mut self, token: Token) {
+        if let Some(link) = self.links.at_mut(token.index)
+            && !link.timed
+        {
             link.timed = true;
             let at = self.now + self.options.write_deadline(link);
             self.timers.schedule(at, (token, Timer::Write));
         }
-        self.ops.push((token, Op::Send { socket: link.socket, batch, mode }));
     }
 }

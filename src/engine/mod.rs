@@ -322,6 +322,7 @@ impl Engine {
             Outcome::Sent { batch, bytes, error, copied } => {
                 self.sent(token, batch, bytes, error, copied);
             }
+            Outcome::HasRoom => self.has_room(token),
             Outcome::Connected { socket } => self.connected(token, Ok(socket)),
             Outcome::ConnectFailed { error } => self.connected(token, Err(error)),
             Outcome::Accepted { .. } | Outcome::AcceptEnded { .. } => {}
@@ -393,7 +394,10 @@ impl Engine {
             return false;
         };
         link.receiving = true;
-        self.ops.push((token, Op::Receive { socket: link.socket }));
+        let socket = link.socket;
+        let receive =
+            if link.piecewise { Op::ReceiveOnce { socket } } else { Op::Receive { socket } };
+        self.ops.push((token, receive));
         true
     }
 

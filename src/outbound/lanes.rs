@@ -74,13 +74,18 @@ impl Lanes {
         self.control.has_work() || self.accounts.iter().any(|lane| lane.queue.has_work())
     }
 
-    /// Takes what is to leave next, about `bytes` of it, control first. Appends to `out`.
+    /// Takes what is to leave next, about `bytes` of it, control first, and appends it to `out`. What
+    /// would go far beyond that leaves alone: a wire carries a segment whole, and a few bytes in one
+    /// with what they have overtaken would have won nothing.
     pub fn take(&mut self, pool: &mut Pool, bytes: usize, out: &mut Vec<Segment>) {
         let mut taken = self.control.drain_to(pool, bytes, out);
         let mut idle = 0;
         while taken < bytes && idle < self.accounts.len() {
             self.turn %= self.accounts.len();
             let lane = &mut self.accounts[self.turn];
+            if taken > 0 && lane.queue.first_bytes() > bytes - taken {
+                break;
+            }
             let most = QUANTUM_BYTES.min(bytes - taken);
             let some = lane.queue.drain_to(pool, most, out);
             idle = if some == 0 { idle + 1 } else { 0 };
@@ -138,6 +143,26 @@ mod tests {
         let first = text(&out);
         let at = first.find('b').expect("the small account is served");
         assert!(at <= 2 * QUANTUM_BYTES, "behind {at} bytes");
+    }
+
+    #[test]
+    fn a_few_bytes_do_not_leave_together_with_what_they_have_overtaken() {
+        let (mut lanes, mut pool) = (Lanes::default(), Pool::default());
+        let block = std::sync::Arc::new(vec![b'p'; 5000]);
+        for _ in 0..3 {
+            let queue = lanes.queue(AccountId(0));
+            queue.copy(&mut pool, b"head");
+            queue.share(&mut pool, &block, 0, 5000);
+        }
+        let mut take = |lanes: &mut Lanes| {
+            let mut out = Vec::new();
+            lanes.take(&mut pool, 4096, &mut out);
+            text(&out)
+        };
+        assert_eq!(take(&mut lanes).len(), 5004);
+        lanes.queue(AccountId(3)).copy(&mut Pool::default(), b"few");
+        assert_eq!(take(&mut lanes), "few");
+        assert_eq!(take(&mut lanes).len(), 5004, "and the other's turn is next");
     }
 
     #[test]

@@ -92,14 +92,17 @@ pub struct Link {
     pub closing: Closing,
     /// A receive is in flight.
     pub receiving: bool,
+    /// It is received from piece by piece: what it sends goes over a narrow wire and had to wait, and
+    /// much of it at once would keep from their turn those whose messages do not.
+    pub piecewise: bool,
     /// A cancellation of the receive is under way.
     pub cancelling: bool,
-    /// A send is in flight.
+    /// A send is in flight, or the wait for room before it.
     pub sending: bool,
-    /// The socket took less than it was offered last time, or it waits for room before each send.
+    /// The socket took less than it was offered last time, or the wire is narrow and more waits.
     pub refused: bool,
-    /// The send in flight waits for room first.
-    pub sparing: bool,
+    /// The socket has said that it has room.
+    pub has_room: bool,
     /// Stands on the list of links to flush.
     pub dirty: bool,
     /// A write-deadline timer is running.
@@ -129,10 +132,11 @@ impl Link {
             headers: false,
             closing: Closing::No,
             receiving: false,
+            piecewise: false,
             cancelling: false,
             sending: false,
             refused: false,
-            sparing: false,
+            has_room: false,
             dirty: false,
             timed: false,
             zero_copy,
@@ -210,6 +214,13 @@ impl Link {
     #[must_use]
     pub fn is_heaviest(&self, account: AccountId) -> bool {
         self.lanes.as_ref().is_none_or(|lanes| lanes.is_heaviest(account))
+    }
+
+    /// Whether what leaves next is not to be chosen before the socket has room: on a narrow wire, where
+    /// what has been chosen is over only after long, and what comes meanwhile may overtake the rest.
+    #[must_use]
+    pub fn awaits_room(&self) -> bool {
+        self.refused && !self.has_room && self.narrow().is_some()
     }
 
     /// Whether something is there to be sent.

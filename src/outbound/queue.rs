@@ -151,6 +151,14 @@ impl Queue {
         Some(Batch::new(list))
     }
 
+    /// The least that [`drain_to`](Self::drain_to) moves.
+    #[must_use]
+    pub fn first_bytes(&self) -> usize {
+        let Some((first, others)) = self.segments.split_first() else { return self.tail.len() };
+        let payload = others.iter().take_while(|it| matches!(it, Segment::Shared { .. }));
+        first.len() + payload.map(Segment::len).sum::<usize>()
+    }
+
     /// Moves what is to leave next to `out`, until that is at least `bytes`, and on to the end of a
     /// message. Returns how many bytes it was; they are no longer this queue's.
     ///

@@ -64,6 +64,8 @@ pub(super) struct Receive {
     pub(super) ring: usize,
     pub(super) token: Token,
     pub(super) cancelled: bool,
+    /// It ends after one piece.
+    pub(super) once: bool,
     /// No turn has looked at it yet.
     pub(super) fresh: bool,
 }
@@ -71,10 +73,16 @@ pub(super) struct Receive {
 pub(super) struct Sending {
     pub(super) ring: usize,
     pub(super) token: Token,
-    pub(super) batch: Batch,
-    pub(super) mode: SendMode,
+    pub(super) what: Leaving,
     /// The bytes are taken, and this is when the kernel lets go of them.
     pub(super) notice: Option<Notice>,
+}
+
+/// What the sending direction of a connection is busy with.
+pub(super) enum Leaving {
+    Batch(Batch, SendMode),
+    /// Nothing yet: it waits for room.
+    Nothing,
 }
 
 #[derive(Clone, Copy)]
@@ -228,12 +236,12 @@ impl Server {
                 let listener = self.listener(number(*listener)).filter(|it| !it.closing);
                 listener.expect("an accept on something that is no open listener").busy += 1;
             }
-            Op::Receive { socket } => {
+            Op::Receive { socket } | Op::ReceiveOnce { socket } => {
                 let stream = self.open_stream(*socket, "a receive");
                 assert!(!stream.receiving, "two receives in flight on {socket:?}");
                 stream.receiving = true;
             }
-            Op::Send { socket, .. } => {
+            Op::Send { socket, .. } | Op::AwaitRoom { socket } => {
                 let stream = self.open_stream(*socket, "a send");
                 assert!(!stream.sending, "two sends in flight on {socket:?}");
                 stream.sending = true;

@@ -78,7 +78,9 @@ impl Echo {
                 rest.append(&mut connection.pending);
                 connection.pending = rest;
             }
-            Outcome::Connected { .. } | Outcome::ConnectFailed { .. } => unreachable!(),
+            Outcome::HasRoom | Outcome::Connected { .. } | Outcome::ConnectFailed { .. } => {
+                unreachable!()
+            }
         }
     }
 

@@ -39,6 +39,7 @@ impl Trace {
                 self.tagged(if *copied { 6 } else { 5 }, number(*error));
                 self.fold(*bytes as u64);
             }
+            Outcome::HasRoom => self.tagged(9, 0),
             Outcome::Connected { socket } => self.tagged(7, socket.0),
             Outcome::ConnectFailed { error } => self.tagged(8, error.0),
         }

@@ -9,10 +9,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::network::{EndId, Packet};
-use super::server::{Accept, Notice, Receive, Sending, Stream, number};
+use super::server::{Accept, Leaving, Notice, Receive, Sending, Stream, number};
 use super::world::{Dialer, Event, World};
 use crate::{
-    Completion, Direction, EndReason, Errno, Lease, Op, Outcome, SendMode, Socket, Time, Token,
+    Batch, Completion, Direction, EndReason, Errno, Lease, Op, Outcome, SendMode, Socket, Time,
+    Token,
 };
 
 /// Completions of a turn, by what must keep its order.
@@ -146,6 +147,7 @@ impl World {
             Outcome::Accepted { .. }
             | Outcome::AcceptEnded { .. }
             | Outcome::ReceiveEnded { .. }
+            | Outcome::HasRoom
             | Outcome::Connected { .. }
             | Outcome::ConnectFailed { .. } => {}
         }
@@ -197,7 +199,10 @@ impl World {
         let receives = |it: Receive| it.fresh || it.cancelled || self.end_ref(end).is_readable();
         let sends = |it: &Sending| match it.notice {
             Some(notice) => notice.at <= self.now,
-            None => it.batch.remaining() == 0 || self.is_writable(end),
+            None => match &it.what {
+                Leaving::Batch(batch, _) if batch.remaining() == 0 => true,
+                Leaving::Batch(..) | Leaving::Nothing => self.is_writable(end),
+            },
         };
         receive.is_some_and(receives) || send.is_some_and(sends)
     }
@@ -220,20 +225,20 @@ impl World {
                 }
                 self.touch_socket(server, number);
             }
-            Op::Receive { socket } => {
-                let receive = Receive { ring, token, cancelled: false, fresh: true };
-                self.stream(server, number(socket)).receive = Some(receive);
-                self.touch_socket(server, number(socket));
-            }
+            Op::Receive { socket } => self.start_receiving(ring, token, number(socket), false),
+            Op::ReceiveOnce { socket } => self.start_receiving(ring, token, number(socket), true),
             Op::CancelReceive { socket } => self.cancel(server, number(socket), token),
             Op::Send { socket, batch, mode } => {
-                let send = Sending { ring, token, batch, mode, notice: None };
-                self.stream(server, number(socket)).send = Some(send);
-                self.touch_socket(server, number(socket));
+                let what = Leaving::Batch(batch, mode);
+                self.start_sending(number(socket), Sending { ring, token, what, notice: None });
                 // A try is over with this turn, however few sockets the turn looks at.
                 if mode == SendMode::Try {
                     self.progress_send(ring, number(socket), harvest);
                 }
+            }
+            Op::AwaitRoom { socket } => {
+                let what = Leaving::Nothing;
+                self.start_sending(number(socket), Sending { ring, token, what, notice: None });
             }
             Op::Connect { address } => {
                 let from = self.fresh_address(self.servers[server].ip);
@@ -246,6 +251,19 @@ impl World {
             Op::Fit { .. } => {}
             Op::Close { socket } => self.close(server, number(socket)),
         }
+    }
+
+    fn start_receiving(&mut self, ring: usize, token: Token, number: usize, once: bool) {
+        let server = self.rings[ring].server;
+        let receive = Receive { ring, token, cancelled: false, once, fresh: true };
+        self.stream(server, number).receive = Some(receive);
+        self.touch_socket(server, number);
+    }
+
+    fn start_sending(&mut self, number: usize, send: Sending) {
+        let server = self.rings[send.ring].server;
+        self.stream(server, number).send = Some(send);
+        self.touch_socket(server, number);
     }
 
     fn stream(&mut self, server: usize, number: usize) -> &mut Stream {
@@ -377,7 +395,7 @@ impl World {
         let stream = self.stream(server, number);
         let end = stream.end;
         let Some(receive) = stream.receive.as_mut().filter(|it| it.ring == ring) else { return };
-        let Receive { token, cancelled, fresh, .. } = *receive;
+        let Receive { token, cancelled, once, fresh, .. } = *receive;
         receive.fresh = false;
         let mut ended = self.end_by_fault(ring, fresh);
         for _ in 0..PIECES_PER_TURN_MAX {
@@ -387,6 +405,7 @@ impl World {
             match self.receive_one(ring, end, cancelled) {
                 Piece::Bytes(bytes) => {
                     harvest.of_socket(number, token, Outcome::Received { bytes });
+                    ended = once.then_some(EndReason::Rearm);
                 }
                 Piece::Nothing => return,
                 Piece::End(reason) => ended = Some(reason),
@@ -450,13 +469,18 @@ impl World {
         let stream = self.stream(server, number);
         let end = stream.end;
         let Some(mut send) = stream.send.take_if(|send| send.ring == ring) else { return };
-        let Some((bytes, error, copied)) = self.send_some(end, &mut send) else {
-            self.stream(server, number).send = Some(send);
-            return;
-        };
-        self.stream(server, number).sending = false;
-        let outcome = Outcome::Sent { batch: send.batch, bytes, error, copied };
-        harvest.of_socket(number, send.token, outcome);
+        let token = send.token;
+        match self.send_some(end, &mut send) {
+            Some((bytes, error, copied)) => {
+                self.stream(server, number).sending = false;
+                let outcome = match send.what {
+                    Leaving::Batch(batch, _) => Outcome::Sent { batch, bytes, error, copied },
+                    Leaving::Nothing => Outcome::HasRoom,
+                };
+                harvest.of_socket(number, token, outcome);
+            }
+            None => self.stream(server, number).send = Some(send),
+        }
     }
 
     /// What a send has come to, unless it goes on.
@@ -465,6 +489,9 @@ impl World {
         end: EndId,
         send: &mut Sending,
     ) -> Option<(usize, Option<Errno>, bool)> {
+        let Leaving::Batch(batch, mode) = &send.what else {
+            return self.is_writable(end).then_some((0, None, false));
+        };
         if let Some(Notice { at, bytes, copied }) = send.notice {
             return (at <= self.now).then_some((bytes, None, copied));
         }
@@ -472,15 +499,11 @@ impl World {
             let error = self.end(end).error.take().unwrap_or(Errno::BROKEN_PIPE);
             return Some((0, Some(error), false));
         }
-        let taken = self.take_bytes(end, send);
-        match send.mode {
+        let taken = self.take_bytes(end, batch);
+        match mode {
             SendMode::Try => Some((taken, None, false)),
-            SendMode::Wait | SendMode::Sparing | SendMode::ZeroCopy
-                if taken == 0 && send.batch.remaining() > 0 =>
-            {
-                None
-            }
-            SendMode::Wait | SendMode::Sparing => Some((taken, None, false)),
+            SendMode::Wait | SendMode::ZeroCopy if taken == 0 && batch.remaining() > 0 => None,
+            SendMode::Wait => Some((taken, None, false)),
             SendMode::ZeroCopy => {
                 let notice = self.zero_copy_notice(end, taken);
                 send.notice = Some(notice);
@@ -490,15 +513,15 @@ impl World {
     }
 
     /// Moves what the socket takes of a batch, and returns how much that was.
-    fn take_bytes(&mut self, end: EndId, send: &Sending) -> usize {
-        let most = self.room(end).min(send.batch.remaining());
+    fn take_bytes(&mut self, end: EndId, batch: &Batch) -> usize {
+        let most = self.room(end).min(batch.remaining());
         if most == 0 || self.network.happens(self.options.faults.refuse_send) {
             return 0;
         }
         let short = self.network.happens(self.options.faults.short_send);
         let count = if short { self.network.between(1, most) } else { most };
         let mut bytes = Vec::with_capacity(count);
-        for slice in send.batch.slices() {
+        for slice in batch.slices() {
             let part = slice.len().min(count - bytes.len());
             bytes.extend_from_slice(&slice[..part]);
         }
@@ -533,7 +556,12 @@ enum Piece {
 /// Whether a completion follows.
 const fn has_completion(op: &Op) -> bool {
     match op {
-        Op::Accept { .. } | Op::Receive { .. } | Op::Send { .. } | Op::Connect { .. } => true,
+        Op::Accept { .. }
+        | Op::Receive { .. }
+        | Op::ReceiveOnce { .. }
+        | Op::Send { .. }
+        | Op::AwaitRoom { .. }
+        | Op::Connect { .. } => true,
         Op::CancelReceive { .. } | Op::Shutdown { .. } | Op::Fit { .. } | Op::Close { .. } => false,
     }
 }

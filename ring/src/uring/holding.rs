@@ -14,9 +14,9 @@ use super::socket;
 
 /// What a socket may hold lasts so long on its wire, beside twice the round trip: about the time that a
 /// shard needs to hear of room, and to use it.
-const HOLDS: Duration = Duration::from_micros(300);
+const HOLDS: Duration = Duration::from_micros(100);
 /// A socket is not made smaller: it would run dry before we hear that it has room.
-const BYTES_MIN: u64 = 8 << 10;
+const BYTES_MIN: u64 = 4 << 10;
 /// From here on the kernel's own choice stands: a fast wire, or a long one.
 const BYTES_MAX: u64 = 192 << 10;
 
@@ -76,11 +76,11 @@ mod tests {
 
     #[test]
     fn a_slow_wire_gets_a_fraction_of_a_millisecond_and_a_long_one_what_the_kernel_gives() {
-        check(10, 100, Some(8 << 10));
-        check(1000, 0, Some(37_500));
-        check(200, 1000, Some(57_500));
+        check(10, 100, Some(4 << 10));
+        check(1000, 0, Some(12_500));
+        check(200, 1000, Some(52_500));
         check(200, 10_000, None);
-        check(10_000, 10, None);
+        check(20_000, 10, None);
         check(u64::MAX / 125_000, u64::MAX, None);
     }
 

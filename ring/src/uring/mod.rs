@@ -88,6 +88,7 @@ enum Kind {
     Send = 3,
     Connect = 4,
     Wake = 5,
+    Room = 6,
 }
 
 impl Uring {
@@ -193,6 +194,7 @@ impl Uring {
             Some(Kind::Send) => self.sends.complete(index, result, flags, done),
             Some(Kind::Accept) => take_accepted(token, result, flags, done),
             Some(Kind::Connect) => self.take_connected(index, result, done),
+            Some(Kind::Room) => done.push(Completion { token, outcome: Outcome::HasRoom }),
             Some(Kind::Wake) => self.wake_armed = false,
             Some(Kind::Ignored) | None => {}
         }
@@ -333,7 +335,19 @@ impl Ring for Uring {
                 let entry = opcode::RecvMulti::new(types::Fd(socket.0), buffers::GROUP).build();
                 self.push_entry(&entry.user_data(user_data(Kind::Receive, index, generation)));
             }
+            Op::ReceiveOnce { socket } => {
+                let entry = opcode::Recv::new(types::Fd(socket.0), std::ptr::null_mut(), 0)
+                    .buf_group(buffers::GROUP)
+                    .build()
+                    .flags(squeue::Flags::BUFFER_SELECT);
+                self.push_entry(&entry.user_data(user_data(Kind::Receive, index, generation)));
+            }
             Op::Send { socket, batch, mode } => self.push_send(token, socket, batch, mode),
+            Op::AwaitRoom { socket } => {
+                let events = libc::POLLOUT.cast_unsigned().into();
+                let entry = opcode::PollAdd::new(types::Fd(socket.0), events).build();
+                self.push_entry(&entry.user_data(user_data(Kind::Room, index, generation)));
+            }
             Op::Accept { listener } => {
                 let entry =
                     opcode::AcceptMulti::new(types::Fd(listener.0)).flags(libc::SOCK_CLOEXEC);
@@ -468,6 +482,7 @@ const fn split_user_data(data: u64) -> (Option<Kind>, u32, u32) {
         3 => Some(Kind::Send),
         4 => Some(Kind::Connect),
         5 => Some(Kind::Wake),
+        6 => Some(Kind::Room),
         _ => None,
     };
     (kind, data as u32, (data >> 32) as u32 & 0x00ff_ffff)
@@ -516,8 +531,9 @@ mod tests {
         }
     }
 
-    /// Sends pieces to a peer that does not read, until one waits; how many bytes the socket holds then.
-    fn held(mode: SendMode) -> u64 {
+    /// Sends pieces to a peer that does not read until it has to wait, each after the socket has said that
+    /// it has room, or with sends that wait for it; how many bytes the socket holds then.
+    fn held(asks: bool) -> u64 {
         use std::net::{TcpListener, TcpStream};
 
         const PIECE: usize = 4 << 10;
@@ -527,26 +543,32 @@ mod tests {
         let mut ring = Uring::new(UringOptions { busy_poll: BusyPoll::Off }).expect("a ring");
         let (token, socket) = (Token::new(1, 1), Socket(near.as_raw_fd()));
         let mut done = Vec::new();
+        let mut ends = |op| {
+            done.clear();
+            ring.push(token, op);
+            ring.turn(Duration::from_millis(20), &mut done).expect("a turn");
+            !done.is_empty()
+        };
         // The first bytes make a round trip, so that there is one to go by.
         for number in 0.. {
-            done.clear();
+            if asks && !ends(Op::AwaitRoom { socket }) {
+                break;
+            }
             let batch = Batch::new(vec![Segment::Own(vec![1; PIECE])]);
-            ring.push(token, Op::Send { socket, batch, mode });
-            ring.turn(Duration::from_millis(20), &mut done).expect("a turn");
-            if done.is_empty() {
+            if !ends(Op::Send { socket, batch, mode: SendMode::Wait }) {
                 assert!(number > 4, "the peer's window takes more than {number} pieces");
                 break;
             }
             if number == 0 {
-                ring.push(token, Op::Fit { socket, rate: Some(1_000_000) });
+                ends(Op::Fit { socket, rate: Some(80_000_000) });
             }
         }
         socket::held_bytes(socket.0)
     }
 
     #[test]
-    fn a_sparing_send_leaves_room_that_a_waiting_one_takes() {
-        let (sparing, waiting) = (held(SendMode::Sparing), held(SendMode::Wait));
+    fn who_asks_for_room_leaves_some_that_a_waiting_send_takes() {
+        let (sparing, waiting) = (held(true), held(false));
         assert!(sparing <= 16 << 10 && waiting > 32 << 10, "{sparing} bytes, {waiting} bytes");
     }
 

@@ -15,8 +15,6 @@ const SLICES_A_SEND: usize = 512;
 
 const NOTIFICATION_COPIED: u32 = 1 << 31;
 const REPORT_USAGE: u16 = 1 << 3;
-/// The first attempt waits until the socket calls itself writable.
-const POLL_FIRST: u16 = 1 << 0;
 const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 /// Carried out inside the submitting call: in full, or with a completion that says how far it got.
 const TRY_FLAGS: i32 = SEND_FLAGS | libc::MSG_DONTWAIT | libc::MSG_WAITALL;
@@ -105,9 +103,6 @@ impl Sends {
         let flags = flags.cast_unsigned();
         match mode {
             SendMode::Try | SendMode::Wait => opcode::SendMsg::new(fd, header).flags(flags).build(),
-            SendMode::Sparing => {
-                opcode::SendMsg::new(fd, header).flags(flags).ioprio(POLL_FIRST).build()
-            }
             SendMode::ZeroCopy => {
                 opcode::SendMsgZc::new(fd, header).flags(flags).ioprio(REPORT_USAGE).build()
             }

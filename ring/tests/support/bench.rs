@@ -16,6 +16,7 @@ pub(crate) enum Seen {
     Bytes(Vec<u8>),
     Ended(EndReason),
     Sent { batch: Batch, bytes: usize, error: Option<Errno>, copied: bool },
+    HasRoom,
     Connected(Socket),
     ConnectFailed(Errno),
 }
@@ -79,6 +80,7 @@ impl<W: World> Bench<W> {
             Outcome::Sent { batch, bytes, error, copied } => {
                 Seen::Sent { batch, bytes, error, copied }
             }
+            Outcome::HasRoom => Seen::HasRoom,
             Outcome::Connected { socket } => Seen::Connected(socket),
             Outcome::ConnectFailed { error } => Seen::ConnectFailed(error),
         }
@@ -154,6 +156,11 @@ impl<W: World> Bench<W> {
             Seen::Sent { batch, bytes, error, .. } => Some((batch, bytes, error)),
             other => panic!("a send ended as {other:?}"),
         }
+    }
+
+    /// Whether the socket has said that it has room.
+    pub(crate) fn take_room(&mut self, token: Token) -> Option<()> {
+        self.take(token, |seen| matches!(seen, Seen::HasRoom).then_some(()))
     }
 
     /// Sends all of a batch, in the given mode at first and then waiting, while the peer reads.
