@@ -167,7 +167,7 @@ pub enum Op {
         /// A connected socket.
         socket: Socket,
     },
-    /// Ends the [`Op::Receive`] (or [`Op::Accept`]) that was pushed with the same token. It has no
+    /// Ends the [`Op::Receive`] (or [`Op::ReceiveOnce`], or [`Op::Accept`]) that was pushed with the same token. It has no
     /// completion of its own: the target's final one follows in any case.
     CancelReceive {
         /// The socket of the receive, or the listener of the accept.
@@ -182,8 +182,9 @@ pub enum Op {
         /// Whether it may wait.
         mode: SendMode,
     },
-    /// Waits until the socket has room for a send by its own reckoning, or is dead: for who chooses as
-    /// late as may be what leaves next. Ends with [`Outcome::HasRoom`]; no send is in flight meanwhile.
+    /// Waits until the socket has room for a send by its own reckoning, or one of its directions has
+    /// ended: for who chooses as late as may be what leaves next. Ends with [`Outcome::HasRoom`]; no send
+    /// is in flight meanwhile.
     AwaitRoom {
         /// A connected socket.
         socket: Socket,
@@ -194,7 +195,7 @@ pub enum Op {
         address: SocketAddr,
     },
     /// Ends both directions: a receive in flight ends with [`EndReason::Eof`] or an error, a send in
-    /// flight fails. It has no completion of its own.
+    /// flight fails, a wait for room ends. It has no completion of its own.
     Shutdown {
         /// A connected socket.
         socket: Socket,
@@ -283,7 +284,7 @@ pub enum Outcome {
         /// For [`SendMode::ZeroCopy`]: the kernel copied after all.
         copied: bool,
     },
-    /// The socket has room, or is dead, which the next send says.
+    /// The socket has room; or it is dead, or the peer has finished, and a send that waits says more.
     HasRoom,
     /// The dial succeeded.
     Connected {

@@ -36,6 +36,7 @@ suite! {
     a_waiting_send_goes_on_when_the_peer_reads
     room_that_is_awaited_comes_when_the_peer_reads
     a_shutdown_ends_a_wait_for_room
+    a_peer_that_finishes_ends_a_wait_for_room
     a_waiting_send_does_not_keep_bytes_from_coming_in
     a_receive_for_one_piece_ends_after_it
     an_end_of_file_comes_after_all_bytes
@@ -293,6 +294,22 @@ fn a_shutdown_ends_a_wait_for_room<W: World>(mut bench: Bench<W>) {
     assert_eq!(bench.sent(send).2, Some(Errno::BROKEN_PIPE));
     bench.push(Op::Close { socket });
     bench.turn();
+}
+
+fn a_peer_that_finishes_ends_a_wait_for_room<W: World>(mut bench: Bench<W>) {
+    let (mut peer, socket) = bench.connection();
+    read_nothing(&mut peer);
+    let taken = bench.fill(socket);
+    peer.finish();
+    let room = bench.push(Op::AwaitRoom { socket });
+    bench.until(|bench| bench.take_room(room));
+    let rest = bench.send_all(socket, own(b"later"), SendMode::Wait, &mut peer);
+    let mut heard = rest;
+    bench.until(|_| {
+        peer.read(&mut heard);
+        (heard.len() >= taken + 5).then_some(())
+    });
+    assert!(heard.ends_with(b"later") && heard.len() == taken + 5);
 }
 
 fn a_waiting_send_does_not_keep_bytes_from_coming_in<W: World>(mut bench: Bench<W>) {

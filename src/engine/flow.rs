@@ -151,7 +151,7 @@ impl Engine {
         }
         link.queue.settle(pool, batch, bytes);
         link.refused = !whole || (link.narrow().is_some() && link.has_work());
-        if link.note_outflow(now, bytes) {
+        if link.note_outflow(now, bytes, whole) {
             let rate = link.narrow().map(|narrow| narrow.rate);
             self.ops.push((token, Op::Fit { socket: link.socket, rate }));
         }
@@ -185,6 +185,9 @@ impl Engine {
         debug_assert!(link.sending, "a completion for nothing");
         link.sending = false;
         link.has_room = true;
+        if let Some(outflow) = &mut link.outflow {
+            outflow.has_room(self.counters.turns);
+        }
         self.links.touch(token.index);
     }
 
@@ -222,12 +225,17 @@ impl Engine {
         if link.closing == Closing::Ending {
             return self.advance_closing(index, false);
         }
-        if link.awaits_room() && link.has_work() {
+        if link.awaits_room() {
             link.sending = true;
+            link.batch_at = self.now;
+            link.came_at = self.latency.send();
+            if let Some(outflow) = &mut link.outflow {
+                outflow.asks_for_room(self.counters.turns);
+            }
             self.ops.push((token, Op::AwaitRoom { socket: link.socket }));
             return self.watch_progress(token);
         }
-        link.has_room = false;
+        let has_room = std::mem::take(&mut link.has_room);
         link.refill(pool, clock);
         if !link.queue.has_rest() {
             link.batch_at = self.now;
@@ -240,7 +248,7 @@ impl Engine {
         };
         let mode = if link.zero_copy && batch.remaining() >= ZERO_COPY_BYTES_MIN {
             SendMode::ZeroCopy
-        } else if link.refused && link.narrow().is_none() {
+        } else if link.refused && !has_room {
             SendMode::Wait
         } else {
             SendMode::Try
@@ -249,7 +257,9 @@ impl Engine {
             link.progress_at = self.now;
         }
         link.sending = true;
-        link.came_at = self.latency.send();
+        if !has_room {
+            link.came_at = self.latency.send();
+        }
         self.counters.zero_copy_sends += u64::from(mode == SendMode::ZeroCopy);
         self.ops.push((token, Op::Send { socket: link.socket, batch, mode }));
         if mode != SendMode::Try {

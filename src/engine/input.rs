@@ -24,6 +24,8 @@ const LINE_COMPARED_MAX: usize = 512;
 const UNVERIFIED_MAX: usize = 2 << 20;
 /// Memory for the lines of large messages that is kept for the next ones.
 const FILLINGS_KEPT: usize = 16;
+/// From a client that has much to send comes as much at a time, or more.
+const PIECE_OF_MUCH_BYTES: usize = 16 << 10;
 /// Waiting bytes of a held session above which its receive is cancelled.
 const WAITING_MAX: usize = 64 << 10;
 
@@ -39,6 +41,8 @@ impl Engine {
         if link.closing != Closing::No {
             return;
         }
+        // A piece shorter than that was all there was.
+        link.piecewise &= bytes.len() >= PIECE_OF_MUCH_BYTES;
         let index = token.index;
         let Some(mut client) = self.clients[index as usize].take() else {
             return self.received_by_route(index, bytes);

@@ -78,12 +78,14 @@ impl Lanes {
     /// would go far beyond that leaves alone: a wire carries a segment whole, and a few bytes in one
     /// with what they have overtaken would have won nothing.
     pub fn take(&mut self, pool: &mut Pool, bytes: usize, out: &mut Vec<Segment>) {
-        let mut taken = self.control.drain_to(pool, bytes, out);
+        let control = self.control.drain_to(pool, bytes, out);
+        let mut taken = control;
         let mut idle = 0;
         while taken < bytes && idle < self.accounts.len() {
             self.turn %= self.accounts.len();
             let lane = &mut self.accounts[self.turn];
-            if taken > 0 && lane.queue.first_bytes() > bytes - taken {
+            // Control alone stops nobody, or who wants new things all the time would keep all others waiting.
+            if taken > control && lane.queue.first_bytes() > bytes - taken {
                 break;
             }
             let most = QUANTUM_BYTES.min(bytes - taken);
@@ -95,6 +97,8 @@ impl Lanes {
         // Accounts that have nothing left give their lanes back, so that a server with thousands of
         // them looks at those that speak.
         if self.accounts.len() > LANES_KEPT {
+            let passed = self.accounts.iter().take(self.turn);
+            self.turn = passed.filter(|lane| lane.queue.has_work()).count();
             self.accounts.retain(|lane| lane.queue.has_work());
         }
     }
@@ -163,6 +167,38 @@ mod tests {
         lanes.queue(AccountId(3)).copy(&mut Pool::default(), b"few");
         assert_eq!(take(&mut lanes), "few");
         assert_eq!(take(&mut lanes).len(), 5004, "and the other's turn is next");
+    }
+
+    #[test]
+    fn control_in_every_take_keeps_nobody_waiting() {
+        let (mut lanes, mut pool) = (Lanes::default(), Pool::default());
+        lanes.queue(AccountId(0)).copy(&mut pool, &[b'a'; 20_000]);
+        lanes.queue(AccountId(1)).copy(&mut pool, b"b");
+        let mut left = String::new();
+        for _ in 0..3 {
+            let mut out = Vec::new();
+            lanes.control.copy(&mut pool, b"RS+ ");
+            lanes.take(&mut pool, 4096, &mut out);
+            left += &text(&out);
+        }
+        assert!(left.contains('b') && left.matches('a').count() == 20_000, "{}", left.len());
+    }
+
+    #[test]
+    fn whose_turn_it_is_is_known_when_empty_lanes_go() {
+        let (mut lanes, mut pool) = (Lanes::default(), Pool::default());
+        for account in 0..33 {
+            lanes.queue(AccountId(account)).copy(&mut pool, b"few ");
+        }
+        lanes.queue(AccountId(100)).copy(&mut pool, &[b'b'; 5000]);
+        lanes.queue(AccountId(101)).copy(&mut pool, &[b'c'; 5000]);
+        let mut firsts = String::new();
+        while lanes.has_work() {
+            let mut out = Vec::new();
+            lanes.take(&mut pool, 4096, &mut out);
+            firsts.extend(text(&out).chars().next());
+        }
+        assert_eq!(firsts, "fbc");
     }
 
     #[test]

@@ -220,7 +220,8 @@ impl Link {
     /// what has been chosen is over only after long, and what comes meanwhile may overtake the rest.
     #[must_use]
     pub fn awaits_room(&self) -> bool {
-        self.refused && !self.has_room && self.narrow().is_some()
+        let may_wait = self.refused && !self.has_room && self.narrow().is_some();
+        may_wait && !self.queue.has_rest() && self.has_work()
     }
 
     /// Whether something is there to be sent.
@@ -231,9 +232,9 @@ impl Link {
 
     /// Bytes have left, with or without the socket having refused some. Says whether it is time to look
     /// how much the socket should hold.
-    pub fn note_outflow(&mut self, now: Time, bytes: usize) -> bool {
+    pub fn note_outflow(&mut self, now: Time, bytes: usize, whole: bool) -> bool {
         let Some(mut outflow) = self.outflow.take() else { return false };
-        outflow.note(now, bytes, !self.refused, self.has_work());
+        outflow.note(now, bytes, whole, self.has_work());
         let is_due = self.refused && outflow.is_look_due(now);
         self.outflow = Some(outflow);
         is_due

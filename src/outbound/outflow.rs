@@ -55,6 +55,8 @@ pub struct Outflow {
     since: Time,
     bytes: u64,
     refused: bool,
+    /// The turn in which it was asked for room.
+    asked_in: u64,
     /// Bytes a second, while the socket takes less than there is.
     rate: Option<u64>,
     /// Bytes have waited since then.
@@ -87,6 +89,16 @@ impl Outflow {
             Some(_) | None => Some(rate),
         };
         (self.since, self.bytes, self.refused) = (now, 0, false);
+    }
+
+    /// In this turn of the shard the socket is asked for room.
+    pub const fn asks_for_room(&mut self, turn: u64) {
+        self.asked_in = turn;
+    }
+
+    /// In this turn it has room. When that was not so at once, the wire is what was waited for.
+    pub const fn has_room(&mut self, turn: u64) {
+        self.refused |= turn > self.asked_in + 1;
     }
 
     /// What the wire carries, where that is little.
@@ -169,6 +181,26 @@ mod tests {
         assert!(outflow.narrow().unwrap().rate < 60_000_000, "one moment tells little");
         run(&mut outflow, 61, 110, 25_000, true, true);
         assert_eq!(outflow.narrow(), None);
+    }
+
+    /// As `run`, each piece after asking for room, which comes so many turns later.
+    fn run_asking(outflow: &mut Outflow, from_ms: u64, to_ms: u64, bytes: usize, turns: u64) {
+        for quarter in from_ms * 4..to_ms * 4 {
+            outflow.asks_for_room(quarter * 100);
+            outflow.has_room(quarter * 100 + turns);
+            outflow.note(at(quarter * 250), bytes / 4, true, true);
+        }
+    }
+
+    #[test]
+    fn a_socket_that_has_room_at_once_is_not_what_keeps_bytes_waiting() {
+        let mut outflow = Outflow::default();
+        run(&mut outflow, 0, 50, 25_000, false, true);
+        run_asking(&mut outflow, 50, 100, 5_000, 2);
+        let narrow = outflow.narrow().unwrap();
+        assert!((4_800_000..5_200_000).contains(&narrow.rate), "{narrow:?}");
+        run_asking(&mut outflow, 100, 150, 5_000, 1);
+        assert!(outflow.narrow().is_none_or(|narrow| narrow.rate > 50_000_000));
     }
 
     #[test]

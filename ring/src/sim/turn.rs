@@ -201,7 +201,8 @@ impl World {
             Some(notice) => notice.at <= self.now,
             None => match &it.what {
                 Leaving::Batch(batch, _) if batch.remaining() == 0 => true,
-                Leaving::Batch(..) | Leaving::Nothing => self.is_writable(end),
+                Leaving::Batch(..) => self.is_writable(end),
+                Leaving::Nothing => self.says_it_has_room(end),
             },
         };
         receive.is_some_and(receives) || send.is_some_and(sends)
@@ -209,6 +210,11 @@ impl World {
 
     fn is_writable(&self, end: EndId) -> bool {
         self.end_ref(end).send_shut || self.room(end) > 0
+    }
+
+    /// As a kernel, which wakes whoever polls for room also when the peer has finished.
+    fn says_it_has_room(&self, end: EndId) -> bool {
+        self.is_writable(end) || self.end_ref(end).is_at_end()
     }
 }
 
@@ -490,7 +496,7 @@ impl World {
         send: &mut Sending,
     ) -> Option<(usize, Option<Errno>, bool)> {
         let Leaving::Batch(batch, mode) = &send.what else {
-            return self.is_writable(end).then_some((0, None, false));
+            return self.says_it_has_room(end).then_some((0, None, false));
         };
         if let Some(Notice { at, bytes, copied }) = send.notice {
             return (at <= self.now).then_some((bytes, None, copied));

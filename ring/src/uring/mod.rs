@@ -568,8 +568,8 @@ mod tests {
 
     #[test]
     fn who_asks_for_room_leaves_some_that_a_waiting_send_takes() {
-        let (sparing, waiting) = (held(true), held(false));
-        assert!(sparing <= 16 << 10 && waiting > 32 << 10, "{sparing} bytes, {waiting} bytes");
+        let (asking, waiting) = (held(true), held(false));
+        assert!(asking <= 16 << 10 && waiting > 32 << 10, "{asking} bytes, {waiting} bytes");
     }
 
     #[test]

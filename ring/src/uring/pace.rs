@@ -107,7 +107,7 @@ impl Pace {
             BusyPoll::Off => None,
             BusyPoll::Always => Some(Time::MAX),
             BusyPoll::For(window) => self.window(window, now),
-            // Other completions than arrivals, such as connections that come and go, open no window.
+            // Other completions than arrivals, such as accepts and ends, open no window.
             BusyPoll::Auto => {
                 let likely = self.gap_nanos <= nanos(GAP_MAX);
                 let may = self.spare && likely && now >= self.resume_at;
