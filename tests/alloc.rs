@@ -4,8 +4,10 @@
 //! allocates is counted. Each case warms up first, until every pool and buffer has the size that the
 //! case needs. Where the kernel has no io_uring the test says so and passes.
 
+#![allow(clippy::print_stderr, reason = "what allocates is named")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(clippy::print_stderr, reason = "what is skipped is skipped aloud")]
+
+mod skipped;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -76,7 +78,7 @@ impl Rig {
     /// A server of one shard; none where the kernel does not allow it.
     fn start() -> Option<Self> {
         if let Err(error) = ring::uring::probe() {
-            eprintln!("SKIPPED: {error}");
+            skipped::skipped(&format!("what counts allocations: {error}"));
             return None;
         }
         let (listener, address) = ring::uring::listen(([127, 0, 0, 1], 0).into()).unwrap();

@@ -6,9 +6,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod skipped;
 mod support;
 
-use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -37,9 +37,7 @@ fn nats_py_works(kind: Kind) {
 
 fn the_nats_command_works(kind: Kind) {
     let Some(program) = nats_cli() else {
-        // Straight to the stream, for the test harness keeps what is printed.
-        let mut stderr = std::io::stderr();
-        writeln!(stderr, "SKIPPED the nats command with {kind}: Go is not installed").unwrap();
+        skipped::skipped(&format!("the nats command with {kind}: Go is not installed"));
         return;
     };
     let broker = Broker::start(kind, &[] as &[&str]);

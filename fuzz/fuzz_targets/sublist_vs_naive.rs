@@ -43,8 +43,11 @@ fn queue_name(number: u8) -> &'static [u8] {
     [&b"q"[..], b"r", b"s"][usize::from(number) % 3]
 }
 
+/// Filter, queue group and id.
+type Key = (Vec<u8>, Option<&'static [u8]>, u32);
+
 #[derive(Default)]
-struct Naive(BTreeMap<(Vec<u8>, Option<&'static [u8]>, u32), u32>);
+struct Naive(BTreeMap<Key, u32>);
 
 fuzz_target!(|ops: Vec<Op>| {
     let (mut list, mut naive) = (Sublist::new(1), Naive::default());

@@ -163,6 +163,8 @@ impl Mesh {
             // Others who lost it, too, remember it themselves.
             target.gossip_mode = GOSSIP_DISABLED;
             target.joined = Some(remote.joined);
+            target.name.clone_from(&remote.name);
+            target.is_ringmesh = remote.is_ringmesh;
             target.lost_at = remote.unsure.map(|(since, _)| since);
             match target.origin {
                 Origin::Configured | Origin::Name(_) => {

@@ -14,7 +14,7 @@ use super::mesh::Mesh;
 pub struct Link {
     /// Its id; empty when it has never answered.
     pub id: String,
-    /// Its name; empty when it has never answered.
+    /// Its name; empty when it has never been connected.
     pub name: String,
     /// Whether it is a Ringmesh.
     pub ringmesh: bool,
@@ -93,8 +93,8 @@ impl Mesh {
             absent.extend(remote);
             links.push(Link {
                 id: remote.unwrap_or_default().to_owned(),
-                name: String::new(),
-                ringmesh: false,
+                name: target.name.clone(),
+                ringmesh: target.is_ringmesh,
                 url: endpoint.url(),
                 solicited: true,
                 configured: target.is_configured(),

@@ -15,7 +15,7 @@ use super::conn::{Conn, Pooled, Remote, Stage};
 use super::event::{Action, Lane, Registration};
 use super::handshake::Refusal;
 use super::mesh::{CAP_INTEREST_GRACE, CAP_QUEUES_ONLY, Mesh, REMOTES_MAX, Turn};
-use super::target::Endpoint;
+use super::target::{Endpoint, Target};
 use super::urls;
 
 impl Mesh {
@@ -216,6 +216,7 @@ impl Mesh {
             let pooled = self.unsure_accounts().collect();
             let remote = Remote::new(&info, pool_size, joined, pooled);
             self.remotes.insert(info.server_id.clone(), remote);
+            self.forget_former(&info);
         }
         let is_unsure = self.settle_account(&info.server_id, &lane, is_solicitor, turn);
         let Some(remote) = self.remotes.get_mut(&info.server_id) else { return };
@@ -315,6 +316,21 @@ impl Mesh {
         let (solicited, configured) = (marks(|c| c.solicited), marks(|c| c.configured));
         for id in pool.into_iter().filter(|_| solicited) {
             self.mark_solicited(id, configured, turn);
+        }
+    }
+
+    /// A server that was lost is there again, under its name and another id: where its former self was is
+    /// of no interest any more, unless the configuration says so.
+    fn forget_former(&mut self, info: &RouteInfo) {
+        let is_former = |target: &Target| {
+            !target.is_configured()
+                && target.name == info.server_name
+                && target.remote.as_ref().is_none_or(|id| !self.remotes.contains_key(id))
+        };
+        let former = self.targets.iter().filter(|(_, target)| is_former(target));
+        let former: Vec<_> = former.map(|(endpoint, _)| endpoint.clone()).collect();
+        for endpoint in former {
+            self.drop_target(&endpoint);
         }
     }
 

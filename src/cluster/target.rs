@@ -79,6 +79,10 @@ pub(super) struct Target {
     pub(super) tls_name: Option<String>,
     /// The server that answered there last, or was said to.
     pub(super) remote: Option<String>,
+    /// The name of the server that was lost there; empty when none was.
+    pub(super) name: String,
+    /// Whether that was a Ringmesh.
+    pub(super) is_ringmesh: bool,
     /// This very server answered.
     pub(super) is_self: bool,
     /// What a connection from here says in its INFO, when it is the first to its server.
@@ -113,6 +117,8 @@ impl Target {
             auth,
             tls_name,
             remote: None,
+            name: String::new(),
+            is_ringmesh: false,
             is_self: false,
             gossip_mode: 0,
             failures: 0,

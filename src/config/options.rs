@@ -104,7 +104,7 @@ pub struct Options {
     pub lame_duck_grace_period: Duration,
     /// `max_traced_msg_len` in bytes; `None` traces whole messages.
     pub max_traced_msg_len: Option<u32>,
-    /// `connect_error_reports`: one failed dial in so many is logged. Nothing dials yet.
+    /// `connect_error_reports`: one failed dial in so many is logged.
     pub connect_error_reports: i64,
     /// `reconnect_error_reports`: the same for links that once stood.
     pub reconnect_error_reports: i64,

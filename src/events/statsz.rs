@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::event::{Statistics, TrafficOfRoute};
 use super::server_info::time;
 use crate::monitor::Traffic;
+use crate::proto::info::OWN_VERSION;
 use crate::stats::Counters;
 
 /// The body, in the peer's order.
@@ -36,6 +37,8 @@ pub(super) struct Statsz {
     routes: Vec<Route>,
     active_servers: usize,
     gomaxprocs: u16,
+    /// Our own version, which nats-server's servers do not have.
+    ringmesh: &'static str,
 }
 
 /// A count for each kind of connection.
@@ -95,6 +98,7 @@ impl Statsz {
             routes: statistics.routes.into_iter().map(Route::from).collect(),
             active_servers,
             gomaxprocs: statistics.shards,
+            ringmesh: OWN_VERSION,
         }
     }
 }

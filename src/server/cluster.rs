@@ -72,9 +72,6 @@ impl Cluster {
         let mesh = Mesh::new(mesh_options(options, cluster, identity), now.nanos(), now);
         let name = mesh.cluster_name().to_owned();
         let dynamic = cluster.name.is_none();
-        if dynamic {
-            tracing::warn!("Cluster name was dynamically generated, consider setting one");
-        }
         let facts = ClusterFacts { name, dynamic, connect_urls: Vec::new() };
         let cluster = Self {
             mesh: RefCell::new(mesh),

@@ -1,7 +1,7 @@
 """nats-py in a cluster: reconnecting to another node, and JetStream from a node that has none.
 
-`PEER` is the path of nats-server; `BROKER` is the program of the node that clients connect to. The
-nodes of a cluster are started once for all tests of a class.
+`PEER` is the path of nats-server; `BROKER` is the program of the node that clients connect to;
+`NATS_CLI` is the path of the `nats` command, if there is one. The nodes of a cluster are started once for all tests of a class.
 """
 
 import asyncio
@@ -421,6 +421,50 @@ class JetStream:
         await store.delete("big")
         with self.assertRaises(nats.js.errors.Error):
             await store.get("big")
+
+    async def nats_command(self, *words):
+        login = "{user}:{password}@".format(**self.options) if self.options else ""
+        url = self.nodes[3].url.replace("://", f"://{login}")
+        process = await asyncio.create_subprocess_exec(
+            os.environ["NATS_CLI"], "--server", url, "--timeout", f"{LIMIT}s", *words,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**os.environ, "HOME": self.folder},
+        )
+        said, _ = await within(process.communicate())
+        self.assertEqual(process.returncode, 0, f"nats {words}: {said.decode()}")
+        return said
+
+    @unittest.skipUnless("NATS_CLI" in os.environ, "without Go there is no nats command")
+    async def test_the_nats_command_stores_and_reads(self):
+        await self.stream("typed")
+        self.assertIn(b'"stream":"typed"', await self.nats_command("request", "typed.a", "one"))
+        self.assertIn(b"typed", await self.nats_command("stream", "ls"))
+        await self.nats_command("consumer", "add", "typed", "puller", "--pull", "--defaults")
+        self.assertIn(b"one", await self.nats_command("consumer", "next", "typed", "puller"))
+        listening = asyncio.create_task(collect(await self.client.subscribe("pushed"), 1))
+        words = ["typed", "pusher", "--target", "pushed", "--deliver", "all", "--defaults"]
+        await self.nats_command("consumer", "add", *words)
+        self.assertEqual([m.data for m in await listening], [b"one"])
+
+        await self.nats_command("kv", "add", "typedkeys", "--replicas", "3")
+        self.addAsyncCleanup(self.js.delete_key_value, "typedkeys")
+        await within(self.heard("$KV.typedkeys.x"))
+        await self.nats_command("kv", "put", "typedkeys", "color", "blue")
+        said = await self.nats_command("kv", "get", "typedkeys", "color", "--raw")
+        self.assertEqual(said.strip(), b"blue")
+
+        await self.nats_command("object", "add", "typedfiles", "--replicas", "3")
+        self.addAsyncCleanup(self.js.delete_object_store, "typedfiles")
+        await within(self.heard("$O.typedfiles.M.x"))
+        one, other = (os.path.join(self.folder, name) for name in ("one", "other"))
+        body = random.Random(6).randbytes(300_000)
+        with open(one, "wb") as file:
+            file.write(body)
+        await self.nats_command("object", "put", "typedfiles", one, "--name", "file", "--no-progress")
+        words = ["typedfiles", "file", "--output", other, "--no-progress", "--force"]
+        await self.nats_command("object", "get", *words)
+        with open(other, "rb") as file:
+            self.assertEqual(file.read(), body)
 
     async def test_questions_about_what_is_not_there_are_answered(self):
         with self.assertRaises(NotFoundError):

@@ -8,8 +8,9 @@ use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use crate::mesh::layout::{kinds, on_each};
+use crate::mesh::skipped;
 use crate::mesh::{Plan, on_each_layout};
-use crate::support::{Kind, LIMIT, python, real_server, root};
+use crate::support::{Kind, LIMIT, nats_cli, python, real_server, root};
 
 /// The tests of one class of `tests/clients/test_cluster.py`, with each program in the place
 /// where clients connect.
@@ -20,12 +21,17 @@ fn nats_py(class: &str) {
         if let Kind::Ours { shards } = kind {
             broker.extend(["--shards".to_owned(), shards.to_string()]);
         }
+        let cli = nats_cli();
+        if cli.is_none() && class.starts_with("With") {
+            skipped("the nats command with JetStream: Go is not installed");
+        }
         let output = Command::new(python())
             .args(["-W", "ignore::ResourceWarning", "-m", "unittest", "-v"])
             .arg(format!("test_cluster.{class}"))
             .current_dir(root().join("tests/clients"))
             .env("BROKER", serde_json::to_string(&broker).unwrap())
             .env("PEER", real_server())
+            .envs(cli.map(|program| ("NATS_CLI", program)))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
             .output()

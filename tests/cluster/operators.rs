@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::mesh::layout::skipped;
+use crate::mesh::skipped;
 use crate::mesh::{Cluster, Plan, on_each_layout};
 use crate::support::{nats_cli, poll};
 

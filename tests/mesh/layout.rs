@@ -66,16 +66,10 @@ fn chosen() -> BTreeSet<String> {
     static TOLD: Once = Once::new();
     TOLD.call_once(|| {
         for mix in ALL.iter().filter(|mix| !chosen.contains(**mix)) {
-            skipped(&format!("clusters of the mix {mix:?}: not in CLUSTER_MIXES={mixes}"));
+            super::skipped(&format!("clusters of the mix {mix:?}: not in CLUSTER_MIXES={mixes}"));
         }
     });
     chosen
-}
-
-/// Says what is not tested here, past the harness, which keeps what is printed.
-pub(crate) fn skipped(what: &str) {
-    let mut stderr = std::io::stderr();
-    writeln!(stderr, "SKIPPED {what}").unwrap();
 }
 
 /// Runs a test on every layout of that many nodes, several at a time.

@@ -16,9 +16,12 @@ pub(crate) mod layout;
 pub(crate) mod node;
 pub(crate) mod ports;
 pub(crate) mod relay;
+#[path = "../skipped/mod.rs"]
+mod skipped;
 pub(crate) mod space;
 
 pub(crate) use client::{Client, Message, introduce};
 pub(crate) use cluster::{Cluster, Plan};
 pub(crate) use layout::{Layout, on_each_layout};
 pub(crate) use node::NodePlan;
+pub(crate) use skipped::skipped;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::layout::skipped;
+use super::skipped;
 
 /// A network namespace; removed when dropped.
 pub(crate) struct Space {

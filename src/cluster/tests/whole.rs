@@ -134,6 +134,35 @@ fn among_servers_that_know_no_ringmesh_the_mesh_is_whole_too() {
     }
 }
 
+/// The third server and the fourth have one name.
+fn moved(node: usize, id: String, rng: &mut Rng) -> MeshOptions {
+    let mut options = one_seed(node, id, rng);
+    if node >= 2 {
+        options.server_name = "moved".to_owned();
+    }
+    options
+}
+
+#[test]
+fn a_server_that_is_there_again_elsewhere_is_not_missed_where_it_was() {
+    let mut world = World::new(4, 1, moved);
+    (0..3).for_each(|node| world.start(node));
+    world.run_until_whole(20 * SECOND);
+    world.kill(2, false);
+    world.run(5 * SECOND);
+    let lost = |world: &World, node: usize| {
+        let links = world.nodes[node].mesh.as_ref().unwrap().links();
+        links.into_iter().find(|link| link.conns.is_empty()).map(|link| (link.name, link.ringmesh))
+    };
+    for node in [0, 1] {
+        assert_eq!(lost(&world, node), Some(("moved".to_owned(), true)), "server {node}");
+    }
+    world.start(3);
+    world.run(20 * SECOND);
+    assert_eq!((lost(&world, 0), lost(&world, 1)), (None, None));
+    assert_eq!(world.missing_links(), 0);
+}
+
 /// Lets things go wrong for a while, and mends them all.
 fn trouble(world: &mut World, steps: usize) {
     let nodes = world.nodes.len();
