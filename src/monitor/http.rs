@@ -164,6 +164,7 @@ impl<S: Source> Monitor<S> {
         self.with_varz(facts, &reports, |varz| {
             Scrape {
                 server_id: &facts.server_id,
+                server_name: &facts.server_name,
                 varz,
                 reports: &reports,
                 healthy: self.source.unready().is_none(),

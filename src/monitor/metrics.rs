@@ -20,6 +20,8 @@ use crate::stats::Counters;
 pub(super) struct Scrape<'a> {
     /// The label of all metrics that the exporter gives.
     pub(super) server_id: &'a str,
+    /// What the server calls itself.
+    pub(super) server_name: &'a str,
     /// The general numbers.
     pub(super) varz: &'a Varz<'a>,
     /// The shards, with their histograms.
@@ -122,6 +124,8 @@ impl Scrape<'_> {
     /// The exporter's numbers of each route, and what only we have of them.
     fn routez(&self, text: &mut Text) {
         let open: u64 = self.reports.iter().map(|report| report.routes_open).sum();
+        self.string(text, "gnatsd_routez", "server_id", self.server_id);
+        self.string(text, "gnatsd_routez", "server_name", self.server_name);
         self.gauge(text, "gnatsd_routez_num_routes", "num_routes", &open);
         if let Some(missing) = self.missing_links {
             let help =

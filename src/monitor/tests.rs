@@ -713,6 +713,7 @@ fn metrics_have_the_exporters_names_and_each_is_described_once() {
     check(r#"gnatsd_connz_num_connections{server_id="NID"} 4"#);
     check(r#"gnatsd_subsz_num_matches{server_id="NID"} 12"#);
     check(r#"gnatsd_routez_num_routes{server_id="NID"} 0"#);
+    check(r#"gnatsd_routez_server_id{server_id="NID",value="NID"} 1"#);
     check(r#"gnatsd_healthz_status_value{server_id="NID",value="ok"} 1"#);
     check(r#"ringmesh_connections{shard="1"} 2"#);
     check(r#"ringmesh_in_msgs_total{shard="0"} 3"#);
