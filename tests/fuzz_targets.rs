@@ -101,8 +101,7 @@ fn smoke(name: &'static str, target: fn(&[u8])) {
         for _ in 0..random.usize(1..5) {
             damage::damage(&mut input, &mut random);
         }
-        let shown = input.escape_ascii().to_string();
-        let _blame = Blame(|| format!("run {run} of {name}: b\"{shown}\""));
+        let _blame = Blame(|| format!("run {run} of {name}: b\"{}\"", input.escape_ascii()));
         target(&input);
     }
 }

@@ -167,8 +167,8 @@ pub enum Op {
         /// A connected socket.
         socket: Socket,
     },
-    /// Ends the [`Op::Receive`] (or [`Op::ReceiveOnce`], or [`Op::Accept`]) that was pushed with the same token. It has no
-    /// completion of its own: the target's final one follows in any case.
+    /// Ends the [`Op::Receive`] (or [`Op::ReceiveOnce`], or [`Op::Accept`]) that was pushed with the same
+    /// token. It has no completion of its own: the target's final one follows in any case.
     CancelReceive {
         /// The socket of the receive, or the listener of the accept.
         socket: Socket,

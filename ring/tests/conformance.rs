@@ -272,8 +272,18 @@ fn room_that_is_awaited_comes_when_the_peer_reads<W: World>(mut bench: Bench<W>)
         peer.read(&mut heard);
         bench.take_room(room)
     });
-    let rest = bench.send_all(socket, own(b"later"), SendMode::Try, &mut peer);
-    heard.extend(rest);
+    heard.extend(bench.send_all(socket, own(b"later"), SendMode::Try, &mut peer));
+    hear_later_at_last(&mut bench, &mut peer, heard, taken);
+}
+
+/// Reads on until as much has come as the socket had taken, and what was sent after that, which is last.
+#[track_caller]
+fn hear_later_at_last<W: World>(
+    bench: &mut Bench<W>,
+    peer: &mut W::Peer,
+    mut heard: Vec<u8>,
+    taken: usize,
+) {
     bench.until(|_| {
         peer.read(&mut heard);
         (heard.len() >= taken + 5).then_some(())
@@ -303,13 +313,8 @@ fn a_peer_that_finishes_ends_a_wait_for_room<W: World>(mut bench: Bench<W>) {
     peer.finish();
     let room = bench.push(Op::AwaitRoom { socket });
     bench.until(|bench| bench.take_room(room));
-    let rest = bench.send_all(socket, own(b"later"), SendMode::Wait, &mut peer);
-    let mut heard = rest;
-    bench.until(|_| {
-        peer.read(&mut heard);
-        (heard.len() >= taken + 5).then_some(())
-    });
-    assert!(heard.ends_with(b"later") && heard.len() == taken + 5);
+    let heard = bench.send_all(socket, own(b"later"), SendMode::Wait, &mut peer);
+    hear_later_at_last(&mut bench, &mut peer, heard, taken);
 }
 
 fn a_waiting_send_does_not_keep_bytes_from_coming_in<W: World>(mut bench: Bench<W>) {

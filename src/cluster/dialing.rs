@@ -395,14 +395,13 @@ impl Mesh {
         self.attempts.retain(|want, _| want.endpoint != *endpoint);
     }
 
-    /// Forgets gossiped addresses that nobody has answered at for long.
-    pub(super) fn forget_targets(&mut self, turn: &mut Turn<'_>) {
-        let is_over = |target: &Target| {
-            let is_connected =
-                target.remote.as_ref().is_some_and(|id| self.remotes.contains_key(id));
-            target.forget_at <= turn.now && !is_connected
+    /// Forgets the addresses of which this is so, but those of connected servers.
+    pub(super) fn forget_targets(&mut self, is_over: impl Fn(&Target) -> bool) {
+        let is_connected = |target: &Target| {
+            target.remote.as_ref().is_some_and(|id| self.remotes.contains_key(id))
         };
-        let over = self.targets.iter().filter(|(_, target)| is_over(target));
+        let over = self.targets.iter();
+        let over = over.filter(|(_, target)| is_over(target) && !is_connected(target));
         let over: Vec<_> = over.map(|(endpoint, _)| endpoint.clone()).collect();
         for endpoint in over {
             self.drop_target(&endpoint);

@@ -142,7 +142,8 @@ impl Mesh {
         self.expire_repairs(turn);
         self.expire_names(turn);
         self.expire_attempts(turn);
-        self.forget_targets(turn);
+        // Gossiped addresses that nobody has answered at for long.
+        self.forget_targets(|target| target.forget_at <= turn.now);
     }
 
     /// A number for a dial or a lookup.

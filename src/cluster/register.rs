@@ -15,7 +15,7 @@ use super::conn::{Conn, Pooled, Remote, Stage};
 use super::event::{Action, Lane, Registration};
 use super::handshake::Refusal;
 use super::mesh::{CAP_INTEREST_GRACE, CAP_QUEUES_ONLY, Mesh, REMOTES_MAX, Turn};
-use super::target::{Endpoint, Target};
+use super::target::Endpoint;
 use super::urls;
 
 impl Mesh {
@@ -322,16 +322,7 @@ impl Mesh {
     /// A server that was lost is there again, under its name and another id: where its former self was is
     /// of no interest any more, unless the configuration says so.
     fn forget_former(&mut self, info: &RouteInfo) {
-        let is_former = |target: &Target| {
-            !target.is_configured()
-                && target.name == info.server_name
-                && target.remote.as_ref().is_none_or(|id| !self.remotes.contains_key(id))
-        };
-        let former = self.targets.iter().filter(|(_, target)| is_former(target));
-        let former: Vec<_> = former.map(|(endpoint, _)| endpoint.clone()).collect();
-        for endpoint in former {
-            self.drop_target(&endpoint);
-        }
+        self.forget_targets(|target| !target.is_configured() && target.name == info.server_name);
     }
 
     fn apply_client_urls(&mut self, info: &RouteInfo, turn: &mut Turn<'_>) {

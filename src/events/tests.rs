@@ -218,6 +218,7 @@ fn heartbeats_come_ever_more_slowly_and_are_counted() {
         let told = published(&out);
         assert_eq!(told[0].0, "$SYS.SERVER.NX.STATSZ");
         assert_eq!(told[0].1["statsz"]["connections"], 3);
+        assert_eq!(told[0].1["statsz"]["ringmesh"], env!("CARGO_PKG_VERSION"));
         assert!(told[0].1["server"]["seq"].as_u64() > Some(seq));
         seq = told[0].1["server"]["seq"].as_u64().unwrap();
     }

@@ -84,7 +84,7 @@ impl Lanes {
         while taken < bytes && idle < self.accounts.len() {
             self.turn %= self.accounts.len();
             let lane = &mut self.accounts[self.turn];
-            // Control alone stops nobody, or who wants new things all the time would keep all others waiting.
+            // Control alone stops nobody, or new interest all the time would keep messages waiting.
             if taken > control && lane.queue.first_bytes() > bytes - taken {
                 break;
             }

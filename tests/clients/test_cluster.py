@@ -1,7 +1,8 @@
 """nats-py in a cluster: reconnecting to another node, and JetStream from a node that has none.
 
 `PEER` is the path of nats-server; `BROKER` is the program of the node that clients connect to;
-`NATS_CLI` is the path of the `nats` command, if there is one. The nodes of a cluster are started once for all tests of a class.
+`NATS_CLI` is the path of the `nats` command, if there is one. The nodes of a cluster are started
+once for all tests of a class.
 """
 
 import asyncio

@@ -8,8 +8,7 @@ use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use crate::mesh::layout::{kinds, on_each};
-use crate::mesh::skipped;
-use crate::mesh::{Plan, on_each_layout};
+use crate::mesh::{Plan, on_each_layout, skipped};
 use crate::support::{Kind, LIMIT, nats_cli, python, real_server, root};
 
 /// The tests of one class of `tests/clients/test_cluster.py`, with each program in the place
@@ -21,17 +20,13 @@ fn nats_py(class: &str) {
         if let Kind::Ours { shards } = kind {
             broker.extend(["--shards".to_owned(), shards.to_string()]);
         }
-        let cli = nats_cli();
-        if cli.is_none() && class.starts_with("With") {
-            skipped("the nats command with JetStream: Go is not installed");
-        }
         let output = Command::new(python())
             .args(["-W", "ignore::ResourceWarning", "-m", "unittest", "-v"])
             .arg(format!("test_cluster.{class}"))
             .current_dir(root().join("tests/clients"))
             .env("BROKER", serde_json::to_string(&broker).unwrap())
             .env("PEER", real_server())
-            .envs(cli.map(|program| ("NATS_CLI", program)))
+            .envs(nats_cli().map(|program| ("NATS_CLI", program)))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
             .output()
@@ -42,6 +37,15 @@ fn nats_py(class: &str) {
     });
 }
 
+/// The same for the tests of JetStream, one of which runs the `nats` command.
+#[track_caller]
+fn nats_py_and_the_command(class: &str) {
+    if nats_cli().is_none() {
+        skipped("the nats command with JetStream: Go is not installed");
+    }
+    nats_py(class);
+}
+
 #[test]
 fn nats_py_goes_to_another_node_when_its_own_is_lost() {
     nats_py("Reconnect");
@@ -49,12 +53,12 @@ fn nats_py_goes_to_another_node_when_its_own_is_lost() {
 
 #[test]
 fn nats_py_uses_jetstream_of_other_nodes() {
-    nats_py("WithoutAccounts");
+    nats_py_and_the_command("WithoutAccounts");
 }
 
 #[test]
 fn nats_py_uses_jetstream_of_other_nodes_in_its_account() {
-    nats_py("WithAccounts");
+    nats_py_and_the_command("WithAccounts");
 }
 
 #[test]

@@ -5,8 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::mesh::skipped;
-use crate::mesh::{Cluster, Plan, on_each_layout};
+use crate::mesh::{Cluster, Plan, on_each_layout, skipped};
 use crate::support::{nats_cli, poll};
 
 const ACCOUNTS: &str = "accounts {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::Write;
 use std::sync::{Condvar, Mutex, Once};
 
 use crate::support::Kind;

@@ -235,16 +235,14 @@ impl World {
             Op::ReceiveOnce { socket } => self.start_receiving(ring, token, number(socket), true),
             Op::CancelReceive { socket } => self.cancel(server, number(socket), token),
             Op::Send { socket, batch, mode } => {
-                let what = Leaving::Batch(batch, mode);
-                self.start_sending(number(socket), Sending { ring, token, what, notice: None });
+                self.start_sending(ring, token, number(socket), Leaving::Batch(batch, mode));
                 // A try is over with this turn, however few sockets the turn looks at.
                 if mode == SendMode::Try {
                     self.progress_send(ring, number(socket), harvest);
                 }
             }
             Op::AwaitRoom { socket } => {
-                let what = Leaving::Nothing;
-                self.start_sending(number(socket), Sending { ring, token, what, notice: None });
+                self.start_sending(ring, token, number(socket), Leaving::Nothing);
             }
             Op::Connect { address } => {
                 let from = self.fresh_address(self.servers[server].ip);
@@ -266,8 +264,9 @@ impl World {
         self.touch_socket(server, number);
     }
 
-    fn start_sending(&mut self, number: usize, send: Sending) {
-        let server = self.rings[send.ring].server;
+    fn start_sending(&mut self, ring: usize, token: Token, number: usize, what: Leaving) {
+        let server = self.rings[ring].server;
+        let send = Sending { ring, token, what, notice: None };
         self.stream(server, number).send = Some(send);
         self.touch_socket(server, number);
     }
