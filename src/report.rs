@@ -34,7 +34,7 @@ pub struct ReportRequest {
     pub route_subscriptions: Option<Slots>,
     /// The latency histograms (4 KiB each).
     pub latency: bool,
-    /// What the clients of each account do; this walks all connections.
+    /// What the clients of each account do.
     pub accounts: bool,
 }
 
@@ -125,6 +125,38 @@ pub struct AccountReport {
 }
 
 impl AccountReport {
+    /// Its clients have published so many messages.
+    #[inline]
+    pub const fn count_in(&mut self, msgs: u64, bytes: u64) {
+        self.in_msgs += msgs;
+        self.in_bytes += bytes;
+    }
+
+    /// Its clients have been handed so many messages.
+    #[inline]
+    pub const fn count_out(&mut self, msgs: u64, bytes: u64) {
+        self.out_msgs += msgs;
+        self.out_bytes += bytes;
+    }
+
+    /// What all shards report of each account, in the order of their numbers.
+    #[must_use]
+    pub fn joined(reports: &[ShardReport]) -> Vec<Self> {
+        let mut joined: BTreeMap<AccountId, Self> = BTreeMap::new();
+        for report in reports.iter().flat_map(|report| &report.accounts) {
+            let none = Self { account: report.account, ..Self::default() };
+            joined.entry(report.account).or_insert(none).merge(report);
+        }
+        joined.into_values().collect()
+    }
+
+    /// The report of one account among those of all; blank if nothing was reported.
+    #[must_use]
+    pub fn find(joined: &[Self], account: AccountId) -> Self {
+        let found = joined.iter().find(|report| report.account == account);
+        found.copied().unwrap_or_else(|| Self { account, ..Self::default() })
+    }
+
     /// Adds what another shard reports of the same account.
     pub fn merge(&mut self, other: &Self) {
         self.clients += other.clients;

@@ -234,6 +234,7 @@ impl Engine {
                 delivered: 0,
             });
             client.sids.insert(&self.router.subscriptions, id, self.seed);
+            self.tallies.of(client.account).subscriptions += 1;
             let want = Want { account: client.account, subject, queue };
             client.touched_cluster = self.options.routes.barrier;
             client.touched_shards |= self.announce(want, 1);
@@ -267,6 +268,7 @@ impl Engine {
         let Some(subscription) = self.router.unsubscribe(id) else { return };
         self.trace_ended(client, &subscription.sid);
         client.sids.remove(id, &subscription.sid);
+        self.tallies.of(subscription.account).subscriptions -= 1;
         client.touched_cluster = self.options.routes.barrier;
         client.touched_shards |= self.announce(subscription.want(), -1);
     }
@@ -319,6 +321,7 @@ impl Engine {
         self.counters.in_bytes += u64::from(publish.size);
         self.counters.in_client_msgs += 1;
         self.counters.in_client_bytes += u64::from(publish.size);
+        self.tallies.of(client.account).count_in(1, u64::from(publish.size));
         if client.pedantic && !subject::is_valid_literal(publish.subject) {
             self.refuse(index, client, ErrorText::InvalidPublishSubject);
         }
@@ -392,15 +395,23 @@ impl Engine {
         let delivery = self.router.deliver(&mut self.links, message);
         self.trace_deliveries(own, message);
         let size = message.body.len() - encode::CRLF.len();
-        self.count_deliveries(delivery.local.into(), delivery.routes.into(), size as u64);
+        let (clients, routes) = (delivery.local.into(), delivery.routes.into());
+        self.count_deliveries(message.account, clients, routes, size as u64);
         delivery
     }
 
-    pub(super) fn count_deliveries(&mut self, clients: u64, routes: u64, size: u64) {
+    pub(super) fn count_deliveries(
+        &mut self,
+        account: AccountId,
+        clients: u64,
+        routes: u64,
+        size: u64,
+    ) {
         self.counters.out_msgs += clients + routes;
         self.counters.out_bytes += (clients + routes) * size;
         self.counters.out_client_msgs += clients;
         self.counters.out_client_bytes += clients * size;
+        self.tallies.of(account).count_out(clients, clients * size);
     }
 
     /// What publishing brings about besides deliveries.

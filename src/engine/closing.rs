@@ -71,6 +71,7 @@ impl Engine {
             if let Some(subscription) = self.router.unsubscribe(id) {
                 self.trace_ended(&client, &subscription.sid);
                 debug_assert!(subscription.owner == Owner::Client(index));
+                self.tallies.of(subscription.account).subscriptions -= 1;
                 self.announce(subscription.want(), -1);
             }
         }

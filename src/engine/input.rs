@@ -272,7 +272,7 @@ impl Engine {
         self.counters.in_msgs += messages;
         self.counters.in_bytes += messages * size;
         self.counters.routed_msgs += messages;
-        self.count_deliveries(delivered.local, delivered.routes, size);
+        self.count_deliveries(line.account, delivered.local, delivered.routes, size);
         Some((count, stride, delivered))
     }
 }
@@ -355,6 +355,7 @@ impl Speaker for Client {
         self.in_bytes += count as u64 * size;
         engine.counters.in_client_msgs += count as u64;
         engine.counters.in_client_bytes += count as u64 * size;
+        engine.tallies.of(account).count_in(count as u64, count as u64 * size);
         engine.after_publish(index, self);
         count * stride
     }

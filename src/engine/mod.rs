@@ -27,6 +27,7 @@ mod report;
 mod route_input;
 mod route_report;
 mod routes;
+mod tallies;
 mod timers;
 mod trace;
 
@@ -44,7 +45,7 @@ use crate::close::{CloseReason, ErrorText};
 use crate::ids::AccountId;
 use crate::mailbox::{Door, Letter, Mailboxes};
 use crate::outbound::{Link, LinkTable};
-use crate::report::{AccountReport, ConnectionReport};
+use crate::report::ConnectionReport;
 use crate::router::{Delivered, Kept, LocalInterest, Router};
 use crate::session::{Client, Filling, Phase, Route};
 use crate::stats::Counters;
@@ -151,8 +152,7 @@ pub struct Engine {
     news: news::News,
     /// Clients whose passwords are to be hashed after a reload.
     rechecks: recheck::Rechecks,
-    /// What clients that are gone have done, by account.
-    gone: Vec<AccountReport>,
+    tallies: tallies::Tallies,
     counters: Counters,
     latency: Latencies,
     said: complaints::Said,
@@ -223,7 +223,7 @@ impl Engine {
             closed: VecDeque::new(),
             news: news::News::default(),
             rechecks: recheck::Rechecks::new(seed),
-            gone: Vec::new(),
+            tallies: tallies::Tallies::default(),
             counters: Counters::default(),
             latency: Latencies::default(),
             said: complaints::Said::default(),

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::close::CloseReason;
 use crate::ids::AccountId;
 use crate::mailbox::Letter;
-use crate::report::{AccountReport, ConnectionReport, End};
+use crate::report::{ConnectionReport, End};
 use crate::router::Delivered;
 use crate::session::{Client, Phase};
 
@@ -80,6 +80,7 @@ impl Engine {
     /// A client has logged in.
     pub(super) fn note_connected(&mut self, index: u32, client: &mut Client) {
         client.counts = true;
+        self.tallies.of(client.account).clients += 1;
         self.note_account(client.account);
         if self.listening(client.account).connects {
             self.push_news(index, client, ClientChange::Connected, None);
@@ -89,6 +90,7 @@ impl Engine {
     /// A client leaves its account, perhaps for another one.
     pub(super) fn note_left_account(&mut self, client: &mut Client) {
         if std::mem::take(&mut client.counts) {
+            self.tallies.of(client.account).clients -= 1;
             self.note_account(client.account);
         }
     }
@@ -96,7 +98,11 @@ impl Engine {
     /// A connection is being closed; it stands in its place.
     pub(super) fn note_closed(&mut self, index: u32, reason: CloseReason) {
         let Some(mut client) = self.clients[index as usize].take() else { return };
-        self.note_gone(index, &client, reason);
+        let slow = matches!(
+            reason,
+            CloseReason::SlowConsumerPendingBytes | CloseReason::SlowConsumerWriteDeadline
+        );
+        self.tallies.of(client.account).slow_consumers += u64::from(slow);
         let refused = reason == CloseReason::AuthenticationFailure && client.phase != Phase::Open;
         if refused && self.listening_to_refusals() {
             self.push_news(index, &client, ClientChange::Refused, Some(reason));
@@ -106,22 +112,6 @@ impl Engine {
         }
         self.note_left_account(&mut client);
         self.clients[index as usize] = Some(client);
-    }
-
-    /// What a client has done is kept for its account.
-    fn note_gone(&mut self, index: u32, client: &Client, reason: CloseReason) {
-        let place = client.account.index();
-        if self.gone.len() <= place {
-            self.gone.resize(place + 1, AccountReport::default());
-        }
-        let slow = matches!(
-            reason,
-            CloseReason::SlowConsumerPendingBytes | CloseReason::SlowConsumerWriteDeadline
-        );
-        let mut gone = self.share_of(index, client);
-        (gone.clients, gone.subscriptions) = (0, 0);
-        gone.slow_consumers = u64::from(slow);
-        self.gone[place].merge(&gone);
     }
 
     /// The global account belongs to nobody who would count its clients.
@@ -236,41 +226,5 @@ impl Engine {
             ClientOrder::Warn => self.warn_client(index),
         }
         true
-    }
-
-    /// What the clients of each account do.
-    pub(super) fn accounts_report(&self) -> Vec<AccountReport> {
-        let mut accounts = vec![AccountReport::default(); self.options.accounts.len()];
-        for (sum, gone) in accounts.iter_mut().zip(&self.gone) {
-            sum.merge(gone);
-        }
-        for (place, client) in self.clients.iter().enumerate() {
-            let Some(client) = client.as_deref() else { continue };
-            let index = u32::try_from(place).unwrap_or(u32::MAX);
-            let report = self.share_of(index, client);
-            if let Some(sum) = accounts.get_mut(client.account.index()) {
-                sum.merge(&report);
-            }
-        }
-        let numbered = (0..).map(AccountId).zip(accounts);
-        let named = numbered.map(|(account, sum)| AccountReport { account, ..sum });
-        named
-            .filter(|sum| *sum != AccountReport { account: sum.account, ..Default::default() })
-            .collect()
-    }
-
-    /// One client's share of what its account does.
-    fn share_of(&self, index: u32, client: &Client) -> AccountReport {
-        let link = self.links.at(index);
-        AccountReport {
-            account: client.account,
-            clients: u64::from(client.counts),
-            subscriptions: client.sids.len() as u64,
-            in_msgs: client.in_msgs,
-            in_bytes: client.in_bytes,
-            out_msgs: link.map_or(0, |link| link.out_msgs),
-            out_bytes: link.map_or(0, |link| link.out_bytes),
-            slow_consumers: 0,
-        }
     }
 }

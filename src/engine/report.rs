@@ -44,7 +44,7 @@ impl Engine {
                     pages(asked).filter_map(|id| self.route_subscription_at(id)).collect()
                 }),
             latency: if request.latency { self.latency.report() } else { Vec::new() },
-            accounts: if request.accounts { self.accounts_report() } else { Vec::new() },
+            accounts: if request.accounts { self.tallies.reports() } else { Vec::new() },
             account_sublists: if request.accounts {
                 self.router.account_stats().map(|stats| sublist_stats(&stats)).collect()
             } else {

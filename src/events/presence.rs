@@ -254,9 +254,7 @@ impl Events {
         }
         wanted.remove(&AccountId::GLOBAL);
         for account in wanted.iter().take(COUNTS_AT_ONCE) {
-            let none = AccountReport { account: *account, ..AccountReport::default() };
-            let found = reports.iter().find(|report| report.account == *account);
-            self.tell_count(now, found.unwrap_or(&none), out);
+            self.tell_count(now, &AccountReport::find(reports, *account), out);
         }
         if wanted.len() > COUNTS_AT_ONCE {
             self.on_changed(now, wanted.into_iter().skip(COUNTS_AT_ONCE).collect());

@@ -378,7 +378,7 @@ impl Events {
         match purpose {
             Purpose::Counts { accounts, all } => self.tell_counts(now, accounts, all, reports, out),
             Purpose::Count { reply, account } => {
-                let report = report_of(reports, account);
+                let report = AccountReport::find(reports, account);
                 if report.clients > 0 {
                     let id = self.event_id();
                     let body = self.count_of(now, &report, id);
@@ -419,10 +419,4 @@ impl Events {
         };
         publish(reply, json(&Envelope { server: self.signer.sign(now), content }), out);
     }
-}
-
-/// What is reported of an account.
-fn report_of(reports: &[AccountReport], account: AccountId) -> AccountReport {
-    let none = AccountReport { account, ..AccountReport::default() };
-    reports.iter().find(|report| report.account == account).copied().unwrap_or(none)
 }

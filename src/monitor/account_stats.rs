@@ -7,22 +7,22 @@ use crate::report::AccountReport;
 /// One account, in the peer's order.
 #[derive(Debug, Serialize)]
 pub struct AccountStats {
-    acc: String,
-    name: String,
-    conns: u64,
-    leafnodes: u64,
-    total_conns: u64,
-    num_subscriptions: u64,
-    sent: ByKind,
-    received: ByKind,
-    slow_consumers: u64,
+    pub(super) acc: String,
+    pub(super) name: String,
+    pub(super) conns: u64,
+    pub(super) leafnodes: u64,
+    pub(super) total_conns: u64,
+    pub(super) num_subscriptions: u64,
+    pub(super) sent: ByKind,
+    pub(super) received: ByKind,
+    pub(super) slow_consumers: u64,
 }
 
 /// Messages of clients, and what of them went another way, which is not counted by account.
 #[derive(Debug, Default, Serialize)]
-struct ByKind {
+pub(super) struct ByKind {
     #[serde(flatten)]
-    all: Traffic,
+    pub(super) all: Traffic,
     gateways: Traffic,
     routes: Traffic,
     leafs: Traffic,

@@ -1,6 +1,6 @@
 //! `/accountz` and `/accstatz`: the accounts, and what their clients do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -55,8 +55,8 @@ pub(super) async fn accountz(source: &impl Source, asked: &Asked) -> Accountz {
     let (facts, accounts) = (source.facts(), source.accounts());
     let account_detail = match asked.0 {
         Some(account) => {
-            let reports = walk(source).await;
-            let report = joined(&reports).remove(&account).unwrap_or_default();
+            let reports = ask(source).await;
+            let report = AccountReport::find(&AccountReport::joined(&reports), account);
             Some(AccountDetail {
                 account_name: accounts.name(account).to_owned(),
                 update_time: time(facts.config_load_time),
@@ -104,37 +104,39 @@ impl StatsAsked {
     pub(super) fn from_query(query: &Query) -> Result<Self, String> {
         Ok(Self { accounts: Vec::new(), include_unused: query.boolean("unused")? })
     }
+
+    /// All accounts, used or not, as the exporter asks for them.
+    pub(super) const fn all() -> Self {
+        Self { accounts: Vec::new(), include_unused: true }
+    }
+
+    /// What the shards, which were asked for accounts, report of those that are asked for here.
+    pub(super) fn stats(&self, source: &impl Source, reports: &[ShardReport]) -> Vec<AccountStats> {
+        let (facts, accounts) = (source.facts(), source.accounts());
+        let reports = AccountReport::joined(reports);
+        let names: BTreeSet<&String> = if self.accounts.is_empty() {
+            facts.accounts.iter().collect()
+        } else {
+            self.accounts.iter().collect()
+        };
+        let known = names.into_iter().filter_map(|name| accounts.find(name.as_bytes()));
+        known
+            .map(|account| AccountReport::find(&reports, account))
+            .filter(|report| self.include_unused || report.clients > 0)
+            .map(|report| AccountStats::new(accounts.name(report.account), &report))
+            .collect()
+    }
 }
 
 /// The body of `/accstatz`.
 pub(super) async fn accstatz(source: &impl Source, asked: &StatsAsked) -> Accstatz {
-    let (facts, accounts) = (source.facts(), source.accounts());
-    let reports = joined(&walk(source).await);
-    let names: BTreeSet<&String> = if asked.accounts.is_empty() {
-        facts.accounts.iter().collect()
-    } else {
-        asked.accounts.iter().collect()
-    };
-    let known = names.into_iter().filter_map(|name| accounts.find(name.as_bytes()));
-    let account_statz = known
-        .map(|account| (account, reports.get(&account).copied().unwrap_or_default()))
-        .filter(|(_, report)| asked.include_unused || report.clients > 0)
-        .map(|(account, report)| AccountStats::new(accounts.name(account), &report))
-        .collect();
+    let facts = source.facts();
+    let account_statz = asked.stats(source, &ask(source).await);
     Accstatz { server_id: facts.server_id.clone(), now: time(source.now()), account_statz }
 }
 
-async fn walk(source: &impl Source) -> Vec<ShardReport> {
+async fn ask(source: &impl Source) -> Vec<ShardReport> {
     source.reports(ReportRequest { accounts: true, ..ReportRequest::default() }).await
-}
-
-/// What all shards say of each account.
-fn joined(reports: &[ShardReport]) -> BTreeMap<AccountId, AccountReport> {
-    let mut joined: BTreeMap<AccountId, AccountReport> = BTreeMap::new();
-    for report in reports.iter().flat_map(|report| &report.accounts) {
-        joined.entry(report.account).or_default().merge(report);
-    }
-    joined
 }
 
 /// The answer, in the peer's order.

@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
+use super::accountz::StatsAsked;
 use super::body::{Asked, Body, Form, Page};
 use super::metrics::Scrape;
 use super::process::{self, ProcessMeter};
@@ -159,14 +160,21 @@ impl<S: Source> Monitor<S> {
     }
 
     async fn metrics(&self, facts: &ServerFacts) -> Answer {
-        let request = ReportRequest { latency: true, routes: true, ..ReportRequest::default() };
+        let request = ReportRequest {
+            accounts: true,
+            latency: true,
+            routes: true,
+            ..ReportRequest::default()
+        };
         let reports = self.source.reports(request).await;
+        let accounts = StatsAsked::all().stats(&self.source, &reports);
         self.with_varz(facts, &reports, |varz| {
             Scrape {
                 server_id: &facts.server_id,
                 server_name: &facts.server_name,
                 varz,
                 reports: &reports,
+                accounts: &accounts,
                 healthy: self.source.unready().is_none(),
                 missing_links: self.source.mesh().map(|mesh| mesh.missing_links()),
                 now: self.source.now(),

@@ -9,6 +9,7 @@ use ring::Time;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::account_stats::AccountStats;
 use super::subsz::{self, Subsz};
 use super::varz::Varz;
 use super::{Answer, Kind, LIST_DEFAULT};
@@ -26,6 +27,8 @@ pub(super) struct Scrape<'a> {
     pub(super) varz: &'a Varz<'a>,
     /// The shards, with their histograms.
     pub(super) reports: &'a [ShardReport],
+    /// All accounts.
+    pub(super) accounts: &'a [AccountStats],
     /// Whether clients are served.
     pub(super) healthy: bool,
     /// How many connections to other servers are missing, in a cluster.
@@ -43,6 +46,7 @@ impl Scrape<'_> {
         self.endpoint(&mut text, "gnatsd_subsz", &subsz);
         self.connz(&mut text);
         self.routez(&mut text);
+        self.accstatz(&mut text);
         self.healthz(&mut text);
         self.shards(&mut text);
         self.latencies(&mut text);
@@ -173,6 +177,23 @@ impl Scrape<'_> {
         }
     }
 
+    /// The exporter's numbers of each account.
+    fn accstatz(&self, text: &mut Text) {
+        for (key, of) in ACCOUNT_ROWS {
+            let name = format!("gnatsd_accstatz_{key}");
+            text.head(&name, key, "gauge");
+            for account in self.accounts {
+                let labels = [
+                    ("server_id", self.server_id),
+                    ("account", &account.acc),
+                    ("account_id", &account.acc),
+                    ("account_name", &account.name),
+                ];
+                text.sample(&name, &labels, &of(account));
+            }
+        }
+    }
+
     fn healthz(&self, text: &mut Text) {
         let status = if self.healthy { "ok" } else { "error" };
         self.gauge(text, "gnatsd_healthz_status", "status", &u8::from(!self.healthy));
@@ -234,6 +255,22 @@ const ROUTE_ROWS: [(&str, &str, RouteGauge); 7] = [
     ("out_msgs", "out_msgs", |route, _| float(route.out_msgs)),
     ("in_bytes", "in_bytes", |route, _| float(route.in_bytes)),
     ("out_bytes", "out_bytes", |route, _| float(route.out_bytes)),
+];
+
+/// A number of an account's.
+type AccountGauge = fn(&AccountStats) -> u64;
+
+/// What the exporter tells of an account, by its names.
+const ACCOUNT_ROWS: [(&str, AccountGauge); 9] = [
+    ("current_connections", |account| account.conns),
+    ("total_connections", |account| account.total_conns),
+    ("subscriptions", |account| account.num_subscriptions),
+    ("leaf_nodes", |account| account.leafnodes),
+    ("sent_messages", |account| account.sent.all.msgs),
+    ("sent_bytes", |account| account.sent.all.bytes),
+    ("received_messages", |account| account.received.all.msgs),
+    ("received_bytes", |account| account.received.all.bytes),
+    ("slow_consumers", |account| account.slow_consumers),
 ];
 
 /// What only we tell of a route.

@@ -161,7 +161,7 @@ impl Control {
             }
             Question::Accounts => {
                 let request = ReportRequest { accounts: true, ..ReportRequest::default() };
-                Answer::Accounts(joined(&self.reports(request).await))
+                Answer::Accounts(AccountReport::joined(&self.reports(request).await))
             }
             Question::Body { body, options } => match self.monitor() {
                 Some(monitor) => Answer::Body(monitor.body(body, &options).await),
@@ -192,7 +192,8 @@ impl Control {
             sums.subscriptions += report.subscriptions();
             sums.counters.merge(&report.counters);
         }
-        let used = joined(reports).iter().filter(|account| account.clients > 0).count();
+        let used =
+            AccountReport::joined(reports).iter().filter(|account| account.clients > 0).count();
         let cpu_percent = self
             .presence
             .as_ref()
@@ -259,16 +260,4 @@ fn traffic(route: &RouteReport) -> TrafficOfRoute {
         in_bytes: route.in_bytes,
         pending_bytes: route.pending_bytes,
     }
-}
-
-/// What all shards report of each account.
-fn joined(reports: &[ShardReport]) -> Vec<AccountReport> {
-    let mut joined: Vec<AccountReport> = Vec::new();
-    for report in reports.iter().flat_map(|report| &report.accounts) {
-        match joined.binary_search_by_key(&report.account, |sum| sum.account) {
-            Ok(place) => joined[place].merge(report),
-            Err(place) => joined.insert(place, *report),
-        }
-    }
-    joined
 }

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::mesh::{Plan, on_each_layout};
+use crate::mesh::client::publication;
+use crate::mesh::{Cluster, Plan, on_each_layout};
 use crate::support::poll;
 
 /// What stands under a key in each pooled route of `/routez` to another node.
@@ -89,6 +90,53 @@ fn the_clients_of_an_account_are_counted_apart() {
         counts.sort_unstable();
         assert_eq!(counts, [("APP", Some(2)), ("OTHER", Some(1))]);
     });
+}
+
+#[test]
+fn what_clients_of_an_account_did_stays_counted_when_they_are_gone() {
+    on_each_layout(3, |layout| {
+        let accounts = "accounts { APP: { users: [{ user: app, password: app }] } }";
+        let cluster = Plan::new(layout).top(accounts).start();
+        // With another number of shards each.
+        (0..3).for_each(|node| check_account_counts(&cluster, node));
+    });
+}
+
+#[track_caller]
+fn check_account_counts(cluster: &Cluster, node: usize) {
+    let client = || cluster.client_with(node, r#""user":"app","pass":"app""#);
+    let counts = || {
+        let accstatz = cluster.nodes[node].monitor("/accstatz?unused=1")?;
+        let app = accstatz["account_statz"].as_array()?.iter().find(|it| it["acc"] == "APP")?;
+        let (received, sent) = (&app["received"], &app["sent"]);
+        let traffic = [&received["msgs"], &received["bytes"], &sent["msgs"], &sent["bytes"]];
+        let here = [&app["conns"], &app["num_subscriptions"]];
+        Some((here.map(|it| it.as_u64().unwrap()), traffic.map(|it| it.as_u64().unwrap())))
+    };
+    let mut subscriber = client();
+    // nats-server counts what it imports into each account.
+    let ([_, imports], _) = counts().expect("the account");
+    let wait = |[clients, subscriptions]: [u64; 2]| {
+        let expected = Some(([clients, imports + subscriptions], [101, 301, 100, 300]));
+        let has_come = poll(|| (counts() == expected).then_some(())).is_some();
+        assert!(has_come, "{expected:?}, not {:?}", counts());
+    };
+    let subject = format!("of.{node}");
+    subscriber.subscribe(&subject);
+    let unused = subscriber.subscribe("unused");
+    subscriber.flush();
+    let mut publisher = client();
+    publisher.send(&publication(&subject, "", b"abc").repeat(100));
+    publisher.publish("nobody", "x");
+    assert!(subscriber.messages(100).iter().all(|message| message.text() == "abc"));
+    publisher.flush();
+    wait([2, 2]);
+    subscriber.unsubscribe(unused);
+    wait([2, 1]);
+    drop(publisher);
+    wait([1, 1]);
+    drop(subscriber);
+    wait([0, 0]);
 }
 
 #[test]

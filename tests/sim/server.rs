@@ -14,7 +14,7 @@ use ringmesh::engine::{ClientLimits, Control, Engine, EngineOptions, Errand, Sha
 use ringmesh::mailbox::{self, Door};
 use ringmesh::outbound::OutboundLimits;
 use ringmesh::proto::info::{InfoTemplate, ServerInfo};
-use ringmesh::report::{ConnectionReport, ReportRequest, ShardReport, Slots};
+use ringmesh::report::{AccountReport, ConnectionReport, ReportRequest, ShardReport, Slots};
 use ringmesh::shard::Shard;
 use ringmesh::stats::Counters;
 
@@ -218,7 +218,12 @@ impl Server {
         let all = Some(Slots { from: 0, to: u32::MAX });
         for shard in 0..self.shards {
             let answers = Arc::clone(&answers);
-            let request = ReportRequest { closed: all, latency: true, ..ReportRequest::default() };
+            let request = ReportRequest {
+                closed: all,
+                latency: true,
+                accounts: true,
+                ..ReportRequest::default()
+            };
             let answer = Box::new(move |report| answers.lock().unwrap().push(report));
             self.tell(shard, Control::Report { request, answer });
         }
@@ -277,7 +282,25 @@ impl Server {
             assert_eq!(report.subscriptions_open, 0, "subscriptions are left");
             assert_eq!(report.pending_bytes, 0, "bytes are queued");
             assert_eq!(report.held_publishers, 0, "publishers are held");
+            check_accounts(&report);
         }
         assert_eq!(self.sim.world().counts().leases_held_over, 0, "leases outlive their turn");
     }
+}
+
+/// What is counted by account is, together, what is counted of all clients; nobody is left.
+#[track_caller]
+fn check_accounts(report: &ShardReport) {
+    let mut sum = AccountReport::default();
+    report.accounts.iter().for_each(|account| sum.merge(account));
+    let counters = &report.counters;
+    let all = AccountReport {
+        in_msgs: counters.in_client_msgs,
+        in_bytes: counters.in_client_bytes,
+        out_msgs: counters.out_client_msgs,
+        out_bytes: counters.out_client_bytes,
+        slow_consumers: counters.slow_consumers_clients,
+        ..AccountReport::default()
+    };
+    assert_eq!(sum, all, "accounts and clients count differently");
 }

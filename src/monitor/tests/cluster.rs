@@ -358,6 +358,27 @@ fn what_the_clients_of_accounts_do_is_added_up_over_all_shards() {
     assert_eq!((&a["received"]["msgs"], &a["received"]["bytes"]), (&7.into(), &70.into()));
     assert_eq!((&a["sent"]["msgs"], &a["slow_consumers"]), (&2.into(), &2.into()));
     assert_eq!(a["sent"]["routes"], json!({"msgs": 0, "bytes": 0}));
+    let metrics = running.get("/metrics").body;
+    for (key, of_a, of_system) in [
+        ("current_connections", 3, 0),
+        ("total_connections", 3, 0),
+        ("subscriptions", 6, 0),
+        ("leaf_nodes", 0, 0),
+        ("sent_messages", 2, 1),
+        ("sent_bytes", 10, 5),
+        ("received_messages", 7, 2),
+        ("received_bytes", 70, 20),
+        ("slow_consumers", 2, 1),
+    ] {
+        for (name, value) in [("A", of_a), ("$SYS", of_system)] {
+            let labels = format!(
+                r#"server_id="NID",account="{name}",account_id="{name}",account_name="{name}""#
+            );
+            let line = format!("gnatsd_accstatz_{key}{{{labels}}} {value}");
+            assert!(metrics.lines().any(|found| found == line), "{line} is missing in {metrics}");
+        }
+        assert!(metrics.contains(&format!("# TYPE gnatsd_accstatz_{key} gauge\n")));
+    }
 }
 
 #[test]
