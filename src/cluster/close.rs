@@ -19,6 +19,8 @@ use super::target::{
 pub(super) enum Gone {
     /// It broke, or the peer ended it.
     Lost,
+    /// The peer does not want it, and said so.
+    Denied,
     /// This server refused it, in the handshake or later.
     Refused,
     /// Another connection takes its place.
@@ -54,13 +56,14 @@ impl Mesh {
         let (peer, rid, remote) = (conn.peer, conn.rid, conn.remote_id.clone());
         let account = conn.want().and_then(|want| want.account.clone());
         let account = account.filter(|_| ACCOUNT_ERRORS.iter().any(|about| text.contains(about)));
+        let gone = if account.is_some() { Gone::Lost } else { Gone::Denied };
         let is_news = account.is_none_or(|account| self.account_refused(&remote, &account, turn));
         if is_news {
             tracing::error!("{peer} - rid:{rid} - Route Error {text}");
         } else {
             tracing::debug!("{peer} - rid:{rid} - Route Error {text}");
         }
-        self.end(id, CloseReason::ParseError, None, Gone::Lost, turn);
+        self.end(id, CloseReason::ParseError, None, gone, turn);
     }
 
     fn remove(&mut self, id: ConnId, reason: CloseReason, gone: Gone, turn: &mut Turn<'_>) {
@@ -119,6 +122,12 @@ impl Mesh {
 
     /// Sees to it that what a lost connection carried is carried again.
     fn redial(&mut self, conn: &Conn, gone: Gone, lived: Duration, turn: &mut Turn<'_>) {
+        let denied = match conn.want() {
+            Some(want) if gone == Gone::Denied && conn.rtt.is_none() && !conn.configured => {
+                self.delay_after_failure(&want.endpoint)
+            }
+            Some(_) | None => None,
+        };
         let Some(remote) = self.remotes.get_mut(&conn.remote_id) else { return };
         let has_conns = remote.conns().next().is_some();
         let was_pooled = !matches!(conn.lane, Some(Lane::Account(_)));
@@ -130,17 +139,20 @@ impl Mesh {
         let delay = match gone {
             Gone::Replaced { .. } => return self.expect_repair(&conn.remote_id, turn.now),
             Gone::Reconfigured => None,
-            Gone::Lost | Gone::Refused if !conn.solicited => None,
+            Gone::Denied if denied.is_some() => denied,
+            Gone::Lost | Gone::Denied | Gone::Refused if !conn.solicited => None,
             // Who closes at once may do so again: that is no time to hurry.
-            Gone::Lost | Gone::Refused if conn.configured || lived < REDIAL_DELAY => {
+            Gone::Lost | Gone::Denied | Gone::Refused
+                if conn.configured || lived < REDIAL_DELAY =>
+            {
                 Some(REDIAL_DELAY + delay)
             }
-            Gone::Lost | Gone::Refused => Some(delay),
+            Gone::Lost | Gone::Denied | Gone::Refused => Some(delay),
         };
         if !has_conns {
-            return self.remote_left(&conn.remote_id, delay, turn);
+            return self.remote_left(&conn.remote_id, delay, denied.is_some(), turn);
         }
-        if gone == Gone::Lost && was_pooled {
+        if matches!(gone, Gone::Lost | Gone::Denied) && was_pooled {
             self.repeat_news(&conn.remote_id, turn);
         }
         if let Some(delay) = delay {
@@ -149,8 +161,14 @@ impl Mesh {
         self.expect_repair(&conn.remote_id, turn.now);
     }
 
-    /// Forgets a server, but not how to find it.
-    fn remote_left(&mut self, id: &str, delay: Option<Duration>, turn: &mut Turn<'_>) {
+    /// Forgets a server, but not how to find it: for as long as before, if it has let nobody in.
+    fn remote_left(
+        &mut self,
+        id: &str,
+        delay: Option<Duration>,
+        is_denied: bool,
+        turn: &mut Turn<'_>,
+    ) {
         let Some(remote) = self.remotes.remove(id) else { return };
         turn.out.push(Action::RemoteLeft { id: id.to_owned() });
         let repair = REPAIR_DELAY + jitter(&mut self.rng, REPAIR_DELAY);
@@ -174,7 +192,9 @@ impl Mesh {
                 }
                 Origin::Gossiped if remote.is_lame => left.push(endpoint.clone()),
                 Origin::Gossiped => {
-                    target.forget_at = turn.now + MEMORY;
+                    if !is_denied || target.forget_at == Time::MAX {
+                        target.forget_at = turn.now + MEMORY;
+                    }
                     wanted.push((endpoint.clone(), turn.now + delay.unwrap_or(repair)));
                 }
             }

@@ -65,9 +65,6 @@ impl Mesh {
 
     /// What follows from a new place that is taken.
     pub(super) fn after_registration(&mut self, id: &str, is_solicitor: bool, turn: &mut Turn<'_>) {
-        if let Some(remote) = self.remotes.get_mut(id) {
-            remote.repairs = 0;
-        }
         self.ensure_target(id);
         self.expect_repair(id, turn.now);
         let is_pooled = self.remotes.get(id).is_some_and(|r| r.first_pooled().is_some());
@@ -96,8 +93,14 @@ impl Mesh {
         conn.rtt = Some(rtt);
         conn.heard_at = turn.now;
         let probed = std::mem::take(&mut conn.is_probing);
-        let (id, lane) = (conn.remote_id.clone(), conn.lane.clone());
+        let (id, lane, want) = (conn.remote_id.clone(), conn.lane.clone(), conn.want().cloned());
+        // Now that it has let this server in, dials have succeeded.
+        if let Some(target) = want.and_then(|want| self.targets.get_mut(&want.endpoint)) {
+            target.failures = 0;
+            target.forget_at = Time::MAX;
+        }
         if let Some(remote) = self.remotes.get_mut(&id) {
+            remote.repairs = 0;
             // The PING came behind what had to be said again, and so that has arrived.
             let is_sure = |(_, repeated): &mut (Time, Time)| turn.now.since(*repeated) > rtt;
             remote.unsure.take_if(is_sure);
@@ -351,22 +354,23 @@ impl Mesh {
     pub(super) fn attempt_failed(&mut self, want: Want, now: Time) {
         self.attempts.remove(&want);
         self.name_changed(&want.endpoint, now);
-        let has_sibling = self.has_connected_sibling(&want.endpoint);
-        let Some(target) = self.targets.get_mut(&want.endpoint) else { return };
-        target.failures = target.failures.saturating_add(1);
+        let Some(delay) = self.delay_after_failure(&want.endpoint) else { return };
         let pooled = Want { endpoint: want.endpoint.clone(), account: None };
         if want.account.is_some() && self.attempts.contains_key(&pooled) {
             // Once the pool is connected, accounts follow.
             return;
         }
-        let options = &self.options;
-        let mut delay = target.delay_after_failure(
-            options.connect_retries,
-            options.connect_backoff || has_sibling,
-            &mut self.rng,
-        );
-        delay += jitter(&mut self.rng, REDIAL_JITTER);
         self.schedule(want, now + delay);
+    }
+
+    /// Another dial of an address has led to nothing: how long to wait before the next.
+    pub(super) fn delay_after_failure(&mut self, endpoint: &Endpoint) -> Option<Duration> {
+        let has_backoff = self.options.connect_backoff || self.has_connected_sibling(endpoint);
+        let target = self.targets.get_mut(endpoint)?;
+        target.failures = target.failures.saturating_add(1);
+        let retries = self.options.connect_retries;
+        let delay = target.delay_after_failure(retries, has_backoff, &mut self.rng);
+        Some(delay + jitter(&mut self.rng, REDIAL_JITTER))
     }
 
     /// The server behind a connection is known now.
@@ -383,10 +387,6 @@ impl Mesh {
         let Some(want) = self.conns.get(&id).and_then(Conn::want).cloned() else { return };
         if self.attempts.get(&want).is_some_and(|attempt| attempt.is_for(id)) {
             self.attempts.remove(&want);
-        }
-        if let Some(target) = self.targets.get_mut(&want.endpoint) {
-            target.failures = 0;
-            target.forget_at = Time::MAX;
         }
     }
 

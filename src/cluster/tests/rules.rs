@@ -641,6 +641,55 @@ fn a_hash_does_not_keep_a_server_from_dialling_gossiped_peers() {
     assert!(String::from_utf8_lossy(bytes).contains("\"user\":\"u\",\"pass\":\"clear\""));
 }
 
+/// How often a server dials another one for ten minutes that takes each connection and then denies it.
+fn dials_of_who_is_denied(mut talk: Talk, mut out: Vec<Action>) -> usize {
+    let (mut dials, end) = (0, talk.now + Duration::from_secs(600));
+    while talk.now < end {
+        let dialed = talk.dialed(&out);
+        dials += dialed.len();
+        out = Vec::new();
+        for (conn, _) in dialed {
+            let known = RouteInfo { auth_required: true, ..info("NY") };
+            let known = RouteInfo { ip: "nats-route://10.0.0.2:6222/".to_owned(), ..known };
+            out.extend(talk.info(conn, &known));
+            let text = "Authorization Violation".to_owned();
+            out.extend(talk.tell(RouteEvent::Refused { conn, text }));
+        }
+        out.extend(talk.wait(Duration::from_millis(100)));
+    }
+    dials
+}
+
+#[test]
+fn who_is_not_let_in_by_a_gossiped_server_tries_less_and_less_often() {
+    let hash = bcrypt::hash("clear", 4).unwrap();
+    let auth = Some(RouteAuth { user: "u".into(), password: hash });
+    let mut talk = Talk::new(MeshOptions { auth, pool_size: None, ..options() });
+    let (conn, _) = talk.accept(1);
+    let mut hello = connect();
+    (hello.user, hello.pass) = ("u".to_owned(), "clear".to_owned());
+    let out = talk.connect(conn, &hello);
+    assert_eq!(words(&out), ["check"]);
+    talk.tell(Event::Verdict { conn, accepted: true });
+    talk.info(conn, &info("NX"));
+    let ip = "nats-route://10.0.0.2:6222/".to_owned();
+    let out = talk.info(conn, &RouteInfo { ip, auth_required: true, ..info("NY") });
+    let dials = dials_of_who_is_denied(talk, out);
+    assert!(
+        (15..=25).contains(&dials),
+        "{dials}: after 4 s, 8 s, 16 s, and then every 30 s to 38 s"
+    );
+}
+
+#[test]
+fn who_is_not_let_in_by_a_configured_server_tries_each_second() {
+    let routes = vec![route("10.0.0.2", 6222)];
+    let mut talk = Talk::new(MeshOptions { routes, pool_size: None, ..options() });
+    let out = talk.wait(Duration::ZERO);
+    let dials = dials_of_who_is_denied(talk, out);
+    assert!((540..=601).contains(&dials), "{dials}");
+}
+
 #[test]
 fn a_name_is_asked_for_until_its_addresses_are_stable_and_each_is_dialled() {
     let mut talk = Talk::new(MeshOptions {
