@@ -7,6 +7,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
@@ -282,5 +283,54 @@ fn slow_consumers_are_told_of_as_by_the_real_server() {
         let log = broker.log();
         let line = log.lines().find(|line| line.contains(text)).unwrap();
         assert!(line.contains("[INF] 127.0.0.1:") && line.ends_with(" total bytes."), "{line}");
+    }
+}
+
+/// What the server itself says while a client of an account comes, without what no two runs have in common.
+fn said_by_the_server(kind: Kind, flag: &str) -> BTreeSet<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.conf");
+    std::fs::write(&path, "accounts { A: { users: [{ user: a, password: a }] } }").unwrap();
+    let mut broker = Broker::start(kind, &["-T=false", flag, "-c", text(&path)]);
+    converse(broker.port, b"CONNECT {\"user\":\"a\",\"pass\":\"a\"}\r\nPING\r\n");
+    if flag == "-VV" {
+        broker.await_log("$SYS.ACCOUNT.A.SERVER.CONNS");
+    }
+    broker.signal("TERM");
+    broker.wait_exit();
+    broker.await_log("Server Exiting..");
+    let log = broker.log();
+    let said = log.lines().filter_map(|line| line.split_once("[TRC] SYSTEM - "));
+    let bare = said.map(|(_, said)| {
+        let digits = said.split_inclusive(|c: char| !c.is_ascii_digit());
+        let numbered = |part: &str| match part.trim_start_matches(|c: char| c.is_ascii_digit()) {
+            rest if rest.len() == part.len() => part.to_owned(),
+            rest => format!("#{rest}"),
+        };
+        digits.map(numbered).collect::<String>()
+    });
+    let is_about_a = |said: &String| said.contains("ACCOUNT.A.") || said.contains("PING.VARZ");
+    // Of a payload the beginning: what follows tells of the server.
+    let bare = bare.map(|said| said.split("\\\"id\\\"").next().unwrap().to_owned());
+    bare.filter(|said| is_about_a(said) || said.contains("account_connections")).collect()
+}
+
+#[test]
+fn a_verbose_trace_shows_what_the_server_itself_says() {
+    let real = said_by_the_server(Kind::Real, "-VV");
+    for expected in [
+        "<<- [SUB $SYS.REQ.SERVER.PING.VARZ  #]",
+        "<<- [PUB $SYS.ACCOUNT.A.SERVER.CONNS  #]",
+        "<<- [PUB $SYS.SERVER.ACCOUNT.A.CONNS  #]",
+        r#"<<- MSG_PAYLOAD: ["{\"type\":\"io.nats.server.advisory.v#.account_connections\","#,
+    ] {
+        assert!(real.contains(expected), "{expected}: {real:#?}");
+        for kind in OURS {
+            let ours = said_by_the_server(kind, "-VV");
+            assert!(ours.contains(expected), "{kind}, {expected}: {ours:#?}");
+        }
+    }
+    for kind in OURS {
+        assert_eq!(said_by_the_server(kind, "-V"), BTreeSet::new(), "{kind}");
     }
 }

@@ -506,7 +506,7 @@ Logging:
         --logtime_utc                In UTC, not in local time
     -D, --debug                      Log what helps to find a fault
     -V, --trace                      Log every protocol line
-    -VV                              As -V
+    -VV                              -V, and what the server itself says in the system account
     -DV, -DVV                        -D with -V, -D with -VV
         --log_size_limit <bytes>     Rotate the log file above this size
         --max_traced_msg_len <bytes> Cut traced messages to this length

@@ -57,7 +57,10 @@ impl Engine {
             InternalOrder::Subscribe { id, account, subject, queue, scope } => {
                 let want = Want { account, subject: &subject, queue: queue.as_deref() };
                 match scope {
-                    Scope::Cluster => drop(self.announce(want, 1)),
+                    Scope::Cluster => {
+                        self.trace_own_subscription(id, want);
+                        self.announce(want, 1);
+                    }
                     Scope::Shard => {}
                 }
                 self.router.subscribe(Subscription {
@@ -82,6 +85,7 @@ impl Engine {
                     block: None,
                     origin: Origin::Internal,
                 };
+                self.trace_own_message(&message);
                 self.publish_internal(&message);
             }
         }

@@ -10,7 +10,7 @@ use crate::proto::client;
 use crate::proto::encode::{self, Violation};
 use crate::proto::quote::{Plain, Quoted};
 use crate::proto::redact;
-use crate::router::Message;
+use crate::router::{Message, Want};
 use crate::session::Client;
 use crate::subject;
 use crate::sublist::Owner;
@@ -24,7 +24,12 @@ pub struct TraceOptions {
     pub payload_bytes_max: usize,
     /// Of messages only the headers, not the payload.
     pub headers_only: bool,
+    /// Also what the server itself subscribes to and publishes.
+    pub verbose: bool,
 }
+
+/// Who speaks when the server itself does.
+const SYSTEM: &str = "SYSTEM";
 
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +70,10 @@ impl Engine {
 
     /// Logs the headers and the payload of a message; `body` ends with its line end.
     pub(super) fn trace_payload(&self, client: &Client, way: Way, body: &[u8], header_len: u32) {
+        self.trace_payload_of(&self.label(client), way, body, header_len);
+    }
+
+    fn trace_payload_of(&self, who: &dyn fmt::Display, way: Way, body: &[u8], header_len: u32) {
         /// The empty line that ends headers, and the line end before it.
         const HEADERS_END: usize = "\r\n\r\n".len();
         let Some(options) = self.options.trace else { return };
@@ -80,11 +89,9 @@ impl Engine {
             Some(cut) if cut.len() < shown.len() => {
                 let cut = Quoted(cut).to_string();
                 let cut = cut.strip_suffix('"').unwrap_or(&cut);
-                self.trace(client, format_args!("{way} MSG_PAYLOAD: [{cut}...\"]"));
+                tracing::trace!("{who} - {way} MSG_PAYLOAD: [{cut}...\"]");
             }
-            Some(_) | None => {
-                self.trace(client, format_args!("{way} MSG_PAYLOAD: [{}]", Quoted(shown)));
-            }
+            Some(_) | None => tracing::trace!("{who} - {way} MSG_PAYLOAD: [{}]", Quoted(shown)),
         }
     }
 
@@ -108,6 +115,26 @@ impl Engine {
         let text = line.strip_prefix(b"-ERR '").and_then(|text| text.strip_suffix(b"'\r\n"));
         let text = Plain(text.unwrap_or(&line));
         self.trace(client, format_args!("{} [-ERR {text}]", Way::Out));
+    }
+
+    /// Logs what the server itself subscribes to.
+    pub(super) fn trace_own_subscription(&self, id: u32, want: Want<'_>) {
+        if self.options.trace.is_some_and(|options| options.verbose) {
+            let (subject, queue) = (Plain(want.subject), Plain(want.queue.unwrap_or_default()));
+            tracing::trace!("{SYSTEM} - {} [SUB {subject} {queue} {id}]", Way::In);
+        }
+    }
+
+    /// Logs what the server itself publishes.
+    pub(super) fn trace_own_message(&self, message: &Message<'_>) {
+        if self.options.trace.is_some_and(|options| options.verbose) {
+            let (subject, reply) =
+                (Plain(message.subject), Plain(message.reply.unwrap_or_default()));
+            let size = message.body.len() - encode::CRLF.len();
+            tracing::trace!("{SYSTEM} - {} [PUB {subject} {reply} {size}]", Way::In);
+            let header_len = message.header_len.unwrap_or(0);
+            self.trace_payload_of(&SYSTEM, Way::In, message.body, header_len);
+        }
     }
 
     /// Logs that a subscription has ended.

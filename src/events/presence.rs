@@ -29,7 +29,7 @@ const HEARTBEAT_FIRST: Duration = Duration::from_millis(250);
 const HEARTBEAT_LONGEST: Duration = Duration::from_secs(10);
 /// The shortest time between heartbeats that others bring about.
 const HEARTBEAT_SHORTEST: Duration = Duration::from_secs(1);
-/// How long changes of accounts' clients are gathered, so that a storm of them costs few messages.
+/// Changes of accounts' clients are told no more often, so that a storm of them costs few messages.
 const COUNTS_GATHERED: Duration = Duration::from_millis(250);
 /// How often accounts that have clients are told again.
 const COUNTS_AGAIN: Duration = Duration::from_secs(30);
@@ -67,6 +67,8 @@ struct Counts {
     changed: BTreeSet<AccountId>,
     /// When what has changed is told.
     due: Option<Time>,
+    /// When it was last.
+    told: Time,
     /// When all is told again.
     again: Time,
 }
@@ -89,7 +91,12 @@ impl Events {
                 interval: HEARTBEAT_FIRST,
                 last: Time::ZERO,
             },
-            counts: Counts { changed: BTreeSet::new(), due: None, again: now + COUNTS_AGAIN },
+            counts: Counts {
+                changed: BTreeSet::new(),
+                due: None,
+                told: Time::ZERO,
+                again: now + COUNTS_AGAIN,
+            },
         }
     }
 
@@ -224,7 +231,8 @@ impl Events {
 
     fn on_changed(&mut self, now: Time, mut accounts: BTreeSet<AccountId>) {
         self.counts.changed.append(&mut accounts);
-        self.counts.due.get_or_insert(now + COUNTS_GATHERED);
+        let soonest = now.max(self.counts.told + COUNTS_GATHERED);
+        self.counts.due.get_or_insert(soonest);
     }
 
     /// Asks for the clients of accounts: of those that changed, or of all.
@@ -234,7 +242,7 @@ impl Events {
             self.counts.due = Some(now + COUNTS_GATHERED);
             return;
         }
-        self.counts.due = None;
+        (self.counts.due, self.counts.told) = (None, now);
         let accounts = std::mem::take(&mut self.counts.changed);
         self.questions.ask_now(Question::Accounts, Purpose::Counts { accounts, all }, out);
     }

@@ -156,6 +156,7 @@ pub(super) fn engine(
         trace: options.trace.then(|| TraceOptions {
             payload_bytes_max: options.max_traced_msg_len.map_or(0, count),
             headers_only: options.trace_headers,
+            verbose: options.trace_verbose,
         }),
         closes_late: options.write_timeout == WriteTimeout::Close,
         sublist_cache: !options.disable_sublist_cache,
