@@ -38,7 +38,7 @@ pub(crate) enum Mode {
 /// Which server, and how it is looked at.
 #[derive(Args, Debug)]
 pub(crate) struct TargetArgs {
-    /// Server: nats://[user:password@|token@]host[:port]
+    /// Server: nats://[user:password@|token@]host[:port], or tls:// for one with TLS
     #[arg(short, long, default_value = "nats://127.0.0.1:4222", value_name = "URL")]
     pub(crate) server: ServerUrl,
     /// Server process on this machine, for its CPU time and memory; several with commas
@@ -50,6 +50,25 @@ pub(crate) struct TargetArgs {
     /// Give up when what is due has not come for so long
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration)]
     pub(crate) lost_after: u64,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+}
+
+/// How TLS is spoken, with servers of tls:// and those that require it. Any of these asks for TLS.
+#[derive(Args, Debug, Default)]
+pub(crate) struct TlsArgs {
+    /// Authorities to trust instead of the system's, as PEM
+    #[arg(long, visible_alias = "tlsca", value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Certificate to show, and those that lead to its authority, as PEM
+    #[arg(long, visible_alias = "tlscert", value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key, as PEM
+    #[arg(long, visible_alias = "tlskey", value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Begin with TLS and get INFO in it, for servers with handshake_first
+    #[arg(long, visible_alias = "tlsfirst")]
+    pub(crate) tls_first: bool,
 }
 
 /// Where the results go.
@@ -413,7 +432,9 @@ mod tests {
         check_refused("latency --duration 5h", "unit of time");
         check_refused("latency --subject a..b", "no empty token");
         check_refused("latency --subject a.>", "no wildcard");
-        check_refused("latency --server tls://h", "only nats://");
+        check_refused("latency --server ws://h", "only nats:// and tls://");
+        check_refused("latency --tls-cert a.pem", "--tls-key");
+        check_refused("storm --tlskey a.pem", "--tls-cert");
         check_refused("request --count 1.5", "whole number");
         check_refused("throughput --count 0", "whole number");
         check_refused("storm --at-once 0", "1..=");

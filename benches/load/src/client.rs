@@ -1,16 +1,17 @@
-//! One connection to a server: the handshake, and from then on a socket that never waits.
+//! One connection to a server: INFO, TLS where it is wanted, CONNECT, and from then on a socket that never waits.
 //!
 //! It knows no mode and no clock but the bound of the handshake.
 //!
 //! Invariant: after [`Client::dial`] the server has answered our PING, so it has seen CONNECT; after
-//! [`Client::subscribe`] it has seen the subscription.
+//! [`Client::subscribe`] it has seen the subscription. The login leaves only when INFO has told whether it needs TLS.
 
 use crate::error::Fault;
+use crate::server::{Server, ServerInfo, connect_fault};
+use crate::stream::Stream;
 use crate::sys::{self, Interest, Poller, SECOND_NS};
-use crate::url::{Credentials, ServerUrl};
 use crate::wire::{Event, Inbox, Message};
-use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::TcpStream;
 use std::time::Duration;
 
 /// How long a connect and each answer of the handshake may take.
@@ -22,67 +23,6 @@ const IDLE_INBOX_BYTES: usize = 2 << 10;
 /// The answer to a PING.
 pub(crate) const PONG: &[u8] = b"PONG\r\n";
 
-/// A server, its name resolved once.
-#[derive(Clone, Debug)]
-pub(crate) struct Server {
-    pub(crate) url: ServerUrl,
-    pub(crate) address: SocketAddr,
-}
-
-impl Server {
-    /// # Errors
-    /// [`Fault::Connect`] when the host's name is unknown.
-    pub(crate) fn resolve(url: &ServerUrl) -> Result<Self, Fault> {
-        match url.resolve() {
-            Ok(address) => Ok(Self { url: url.clone(), address }),
-            Err(error) => Err(connect_fault(url, error)),
-        }
-    }
-
-    /// CONNECT and the PING whose answer says that it was taken.
-    pub(crate) fn hello(&self) -> Vec<u8> {
-        let mut options = serde_json::json!({
-            "verbose": false, "pedantic": false, "echo": true, "headers": true,
-            "no_responders": true, "protocol": 1, "lang": "rust", "name": "ringmesh-load",
-            "version": env!("CARGO_PKG_VERSION"),
-        });
-        match &self.url.credentials {
-            Credentials::None => {}
-            Credentials::Token(token) => options["auth_token"] = token.as_str().into(),
-            Credentials::Password { user, password } => {
-                options["user"] = user.as_str().into();
-                options["pass"] = password.as_str().into();
-            }
-        }
-        format!("CONNECT {options}\r\nPING\r\n").into_bytes()
-    }
-}
-
-/// What a server says of itself in INFO.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ServerInfo {
-    /// Product and version, for reports.
-    pub(crate) label: String,
-    /// Largest payload it takes, in bytes.
-    pub(crate) max_payload: u64,
-}
-
-impl ServerInfo {
-    fn parse(json: &[u8]) -> Result<Self, Fault> {
-        let wrong = |error| Fault::Protocol(format!("INFO is not JSON: {error}"));
-        let info: serde_json::Value = serde_json::from_slice(json).map_err(wrong)?;
-        if info["tls_required"] == true {
-            return Err(Fault::Usage("the server requires TLS, which is not spoken here".into()));
-        }
-        let (product, version) = match info["ringmesh"].as_str() {
-            Some(version) => ("ringmesh", version),
-            None => ("nats-server", info["version"].as_str().unwrap_or("(version unknown)")),
-        };
-        let max_payload = info["max_payload"].as_u64().unwrap_or(1 << 20);
-        Ok(Self { label: format!("{product} {version}"), max_payload })
-    }
-}
-
 /// How much a connection is going to carry; it decides the size of its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Traffic {
@@ -90,9 +30,16 @@ pub(crate) enum Traffic {
     Idle,
 }
 
+/// What the handshake waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Info,
+    Pong,
+}
+
 /// One session with a server.
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Stream,
     inbox: Inbox,
     /// PINGs that the caller has to answer at the next place between two messages.
     pongs_owed: u32,
@@ -108,13 +55,16 @@ impl Client {
     /// [`Fault::Connect`] when there is no session within [`HANDSHAKE_NS_MAX`].
     pub(crate) fn dial(server: &Server, whom: &'static str, kind: Traffic) -> Result<Self, Fault> {
         let bound = Duration::from_nanos(HANDSHAKE_NS_MAX);
-        let stream = TcpStream::connect_timeout(&server.address, bound)
+        let socket = TcpStream::connect_timeout(&server.address, bound)
             .map_err(|error| connect_fault(&server.url, error))?;
+        socket.set_nodelay(true).map_err(Fault::machine("TCP_NODELAY"))?;
+        socket.set_nonblocking(true).map_err(Fault::machine("O_NONBLOCK"))?;
+        let stream = Stream::new(socket);
         let capacity = if kind == Traffic::Busy { BUSY_INBOX_BYTES } else { IDLE_INBOX_BYTES };
         let inbox = Inbox::with_capacity(capacity);
         let mut client = Self { stream, inbox, pongs_owed: 0, whom, info: ServerInfo::default() };
         client.log_in(server).map_err(|fault| match fault {
-            Fault::Usage(_) | Fault::Machine { .. } => fault,
+            Fault::Connect { .. } | Fault::Machine { .. } => fault,
             Fault::Cut { why, .. } => connect_fault(&server.url, why),
             other => connect_fault(&server.url, other),
         })?;
@@ -122,10 +72,15 @@ impl Client {
     }
 
     fn log_in(&mut self, server: &Server) -> Result<(), Fault> {
-        self.stream.set_nodelay(true).map_err(Fault::machine("TCP_NODELAY"))?;
-        self.stream.set_nonblocking(true).map_err(Fault::machine("O_NONBLOCK"))?;
+        if server.tls.first {
+            server.secure(&mut self.stream, &self.inbox)?;
+        }
+        self.await_info(server.tls.first)?;
+        if server.upgrades(&self.info)? {
+            server.secure(&mut self.stream, &self.inbox)?;
+        }
         self.send_all(&server.hello())?;
-        self.await_pong()
+        self.await_answer(Answer::Pong)
     }
 
     /// Subscribes and waits until the server has it.
@@ -134,11 +89,16 @@ impl Client {
     /// [`Fault::Cut`] when the server closes, refuses, or does not answer in time.
     pub(crate) fn subscribe(&mut self, subject: &str) -> Result<(), Fault> {
         self.send_all(format!("SUB {subject} 1\r\nPING\r\n").as_bytes())?;
-        self.await_pong()
+        self.await_answer(Answer::Pong)
     }
 
-    pub(crate) fn stream(&self) -> &TcpStream {
-        &self.stream
+    /// For epoll; see [`Stream`] for what it tells.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        self.stream.socket()
+    }
+
+    pub(crate) fn is_secure(&self) -> bool {
+        self.stream.is_secure()
     }
 
     /// Reads once what is there; false when nothing was.
@@ -147,16 +107,7 @@ impl Client {
     /// [`Fault::Cut`] when the server has closed.
     #[inline]
     pub(crate) fn receive(&mut self) -> Result<bool, Fault> {
-        let room = self.inbox.room();
-        match self.stream.read(room) {
-            Ok(0) => Err(self.cut("closed without a word")),
-            Ok(len) => {
-                self.inbox.filled(len);
-                Ok(true)
-            }
-            Err(error) if is_not_yet(&error) => Ok(false),
-            Err(error) => Err(self.cut(error)),
-        }
+        self.stream.receive(&mut self.inbox).map_err(|error| self.cut(error))
     }
 
     /// Hands every whole message that was received to `take`. PINGs are counted, see
@@ -202,17 +153,20 @@ impl Client {
         Ok(())
     }
 
-    /// Writes once as much as the kernel takes, which may be nothing.
+    /// Writes once as much as the socket takes, which may be nothing. See [`has_unsent`](Self::has_unsent).
     ///
     /// # Errors
     /// [`Fault::Cut`] when the server has closed.
     #[inline]
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
-        match self.stream.write(bytes) {
-            Ok(len) => Ok(len),
-            Err(error) if is_not_yet(&error) => Ok(0),
-            Err(error) => Err(self.cut_after_send(&error)),
-        }
+        self.stream.send(bytes).map_err(|error| self.cut_after_send(&error))
+    }
+
+    /// Whether something of what was sent still has to leave, which the next [`send`](Self::send) brings
+    /// about, even one of nothing. Only under TLS.
+    #[inline]
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.stream.has_unsent()
     }
 
     /// Writes everything, and waits for room where there is none.
@@ -220,30 +174,49 @@ impl Client {
     /// # Errors
     /// [`Fault::Cut`] when the server has closed, or takes nothing for [`HANDSHAKE_NS_MAX`].
     pub(crate) fn send_all(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
-        while !bytes.is_empty() {
+        loop {
             let sent = self.send(bytes)?;
             bytes = &bytes[sent..];
+            if bytes.is_empty() && !self.has_unsent() {
+                return Ok(());
+            }
             if sent == 0 && !self.is_ready(Interest::Write, HANDSHAKE_NS_MAX)? {
                 return Err(self.cut("it takes no bytes any more"));
             }
         }
-        Ok(())
     }
 
-    fn await_pong(&mut self) -> Result<(), Fault> {
+    fn await_info(&mut self, tls_first: bool) -> Result<(), Fault> {
+        let hint = if tls_first { "" } else { "; a server that waits for TLS needs --tls-first" };
+        self.await_answer(Answer::Info).map_err(|fault| match fault {
+            Fault::Cut { whom, why } => Fault::Cut { whom, why: why + hint },
+            other => other,
+        })
+    }
+
+    fn await_answer(&mut self, awaited: Answer) -> Result<(), Fault> {
         let deadline = sys::now_ns() + HANDSHAKE_NS_MAX;
         loop {
             while let Some(event) = self.inbox.next()? {
-                match event {
-                    Event::Pong => return Ok(()),
-                    Event::Info(json) => self.info = ServerInfo::parse(json)?,
+                let came = match event {
+                    Event::Info(json) => {
+                        self.info = ServerInfo::parse(json)?;
+                        Answer::Info
+                    }
+                    Event::Pong => Answer::Pong,
                     Event::Error(text) => return Err(cut(self.whom, text)),
-                    Event::Ping => self.pongs_owed += 1,
-                    Event::Message(_) => {}
+                    Event::Ping => {
+                        self.pongs_owed += 1;
+                        continue;
+                    }
+                    Event::Message(_) => continue,
+                };
+                if came == awaited {
+                    return Ok(());
                 }
             }
             let left = deadline.saturating_sub(sys::now_ns());
-            if !self.receive()? && !self.is_ready(Interest::Read, left)? {
+            if !self.receive()? && !self.is_ready(self.stream.interest(), left)? {
                 return Err(self.cut("no answer in time"));
             }
         }
@@ -251,25 +224,23 @@ impl Client {
 
     fn is_ready(&self, what: Interest, timeout_ns: u64) -> Result<bool, Fault> {
         let mut poller = Poller::new().map_err(Fault::machine("epoll"))?;
-        poller.add(&self.stream, 0, what).map_err(Fault::machine("epoll"))?;
+        poller.add(self.socket(), 0, what).map_err(Fault::machine("epoll"))?;
         let ready = poller.wait(timeout_ns).map_err(Fault::machine("epoll"))?.count();
         Ok(ready > 0)
     }
 
-    /// Reads and drops what the server still has for us; true when it has closed the connection.
-    /// Ends when nothing came for `quiet_ns`, or after `bytes_max`.
+    /// Reads and drops what the server still has for us, which nothing is received after; true when it has
+    /// closed the connection. Ends when nothing came for `quiet_ns`, or after `bytes_max`.
     ///
     /// # Errors
     /// When this process has no descriptor left to wait with.
     pub(crate) fn drain(&mut self, quiet_ns: u64, bytes_max: u64) -> Result<bool, Fault> {
         let (mut scrap, mut taken) = (vec![0; BUSY_INBOX_BYTES], 0);
         while taken < bytes_max {
-            match self.stream.read(&mut scrap) {
-                Ok(0) => return Ok(true),
+            match self.stream.scrap(&mut scrap) {
+                Ok(0) if !self.is_ready(Interest::Read, quiet_ns)? => return Ok(false),
                 Ok(len) => taken += len as u64,
-                Err(error) if !is_not_yet(&error) => return Ok(true),
-                Err(_) if !self.is_ready(Interest::Read, quiet_ns)? => return Ok(false),
-                Err(_) => {}
+                Err(_) => return Ok(true),
             }
         }
         Ok(false)
@@ -297,7 +268,7 @@ impl Client {
 pub(crate) fn watch(clients: &[Client]) -> Result<Poller, Fault> {
     let poller = Poller::new().map_err(Fault::machine("epoll"))?;
     for (key, client) in clients.iter().enumerate() {
-        poller.add(&client.stream, key, Interest::Read).map_err(Fault::machine("epoll"))?;
+        poller.add(client.socket(), key, Interest::Read).map_err(Fault::machine("epoll"))?;
     }
     Ok(poller)
 }
@@ -306,42 +277,11 @@ fn cut(whom: &str, why: impl ToString) -> Fault {
     Fault::Cut { whom: whom.into(), why: why.to_string() }
 }
 
-pub(crate) fn connect_fault(url: &ServerUrl, why: impl ToString) -> Fault {
-    Fault::Connect { to: url.to_string(), why: why.to_string() }
-}
-
-fn is_not_yet(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(info: &str, label: &str, max_payload: u64) {
-        let expected = ServerInfo { label: label.into(), max_payload };
-        assert_eq!(ServerInfo::parse(info.as_bytes()).unwrap(), expected, "{info}");
-    }
-
-    #[test]
-    fn info_names_the_product_behind_the_compatible_version() {
-        check(r#"{"version":"2.15.1","max_payload":1048576}"#, "nats-server 2.15.1", 1_048_576);
-        check(r#"{"version":"2.15.1","ringmesh":"0.1.0","max_payload":9}"#, "ringmesh 0.1.0", 9);
-    }
-
-    #[test]
-    fn a_server_that_insists_on_tls_is_refused_with_the_reason() {
-        let fault = ServerInfo::parse(br#"{"tls_required":true}"#).unwrap_err();
-        assert_eq!((fault.exit_code(), fault.to_string().contains("TLS")), (2, true));
-    }
-
-    #[test]
-    fn connect_carries_the_login_of_the_url() {
-        let hello = |url: &str| Server::resolve(&url.parse().unwrap()).unwrap().hello();
-        let shown = |url| String::from_utf8(hello(url)).unwrap();
-        assert!(shown("nats://a:b@127.0.0.1").contains(r#""pass":"b""#));
-        assert!(shown("nats://t0@127.0.0.1").contains(r#""auth_token":"t0""#));
-        assert!(!shown("nats://127.0.0.1").contains("user"));
+impl Client {
+    /// A session on a stream that needs no login.
+    pub(crate) fn over(stream: Stream) -> Self {
+        let inbox = Inbox::with_capacity(IDLE_INBOX_BYTES);
+        Self { stream, inbox, pongs_owed: 0, whom: "a test", info: ServerInfo::default() }
     }
 }

@@ -1,8 +1,9 @@
 //! `ringmesh-load`: latency histograms and throughput of any server that speaks the NATS client protocol.
 //!
 //! One thread, non-blocking sockets and epoll, so that the server and not the load is measured:
-//! [`client`] is one connection on [`wire`], the modes in [`modes`] drive many of them, and [`report`]
-//! says what they found. [`sys`] is the only module that talks to the kernel without the standard library.
+//! [`client`] is one connection to a [`server`], on a [`stream`] that may be in [`tls`] and with the protocol of
+//! [`wire`]; the modes in [`modes`] drive many of them, and [`report`] says what they found. [`sys`] is the only
+//! module that talks to the kernel without the standard library.
 
 mod args;
 mod client;
@@ -12,7 +13,10 @@ mod modes;
 mod plot;
 mod progress;
 mod report;
+mod server;
+mod stream;
 mod sys;
+mod tls;
 mod url;
 mod usage;
 mod wire;

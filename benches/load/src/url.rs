@@ -1,4 +1,4 @@
-//! Where a server is and who we say we are: `nats://[user[:password]@]host[:port]`, or `token@`.
+//! Where a server is and who we say we are: `nats://[user[:password]@]host[:port]`, or `token@`; `tls://` the same in TLS.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -10,7 +10,10 @@ const DEFAULT_PORT: u16 = 4222;
 /// A server's address, taken apart; made only by parsing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerUrl {
-    host: String,
+    /// Whether TLS is asked for; a server may require it without.
+    pub(crate) tls: bool,
+    /// What the server's certificate must be for.
+    pub(crate) host: String,
     port: u16,
     /// What CONNECT shows.
     pub(crate) credentials: Credentials,
@@ -39,17 +42,18 @@ impl FromStr for ServerUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let rest = match text.split_once("://") {
-            None => text,
-            Some(("nats", rest)) => rest,
+        let (tls, rest) = match text.split_once("://") {
+            None => (false, text),
+            Some(("nats", rest)) => (false, rest),
+            Some(("tls", rest)) => (true, rest),
             Some((scheme, _)) => {
-                return Err(format!("{scheme}:// is not spoken here, only nats://"));
+                return Err(format!("{scheme}:// is not spoken here, only nats:// and tls://"));
             }
         };
         let rest = rest.trim_end_matches('/');
         let (login, place) = rest.rsplit_once('@').map_or((None, rest), |(l, p)| (Some(l), p));
         let (host, port) = split_port(place)?;
-        Ok(Self { host, port, credentials: credentials(login)? })
+        Ok(Self { tls, host, port, credentials: credentials(login)? })
     }
 }
 
@@ -98,10 +102,11 @@ fn unescape(text: &str) -> Result<String, String> {
 /// Without the credentials: this goes into reports.
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "tls" } else { "nats" };
         if self.host.contains(':') {
-            write!(f, "nats://[{}]:{}", self.host, self.port)
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "nats://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
         }
     }
 }
@@ -129,11 +134,13 @@ mod tests {
         check("nats://s3cret@h", "nats://h:4222", Credentials::Token("s3cret".into()));
         check("nats://a:b@h:1", "nats://h:1", password("a", "b"));
         check("nats://a:p%40ss@h:1", "nats://h:1", password("a", "p@ss"));
+        check("tls://h", "tls://h:4222", Credentials::None);
+        check("tls://a:b@[::1]:5", "tls://[::1]:5", password("a", "b"));
     }
 
     #[test]
     fn a_wrong_url_is_refused() {
-        for text in ["tls://h", "nats://", "nats://h:x", "nats://h:99999", "nats://[::1", "a%4@h"] {
+        for text in ["ws://h", "nats://", "nats://h:x", "nats://h:99999", "nats://[::1", "a%4@h"] {
             assert!(text.parse::<ServerUrl>().is_err(), "{text}");
         }
     }

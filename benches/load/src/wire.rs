@@ -82,6 +82,16 @@ impl Inbox {
         &mut self.bytes[self.end..]
     }
 
+    /// Bytes that it began with.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Whether everything that was received has been taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
     /// Forgets what was received, to serve another connection.
     pub(crate) fn clear(&mut self) {
         (self.start, self.end) = (0, 0);

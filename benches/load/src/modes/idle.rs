@@ -37,7 +37,7 @@ pub(crate) fn run(args: &IdleArgs) -> Result<Report, Fault> {
     drop(progress);
     let mut poller = watch(&clients)?;
     let load = format!("{} connections", show(args.connections as f64));
-    let mut report = bench.report("idle", &clients[0].info, load);
+    let mut report = bench.report("idle", &clients[0], load);
 
     rest(&bench, "settling", args.settle, &mut poller, &mut clients)?;
     let cpu_before_ns = bench.processes.cpu_ns();

@@ -14,7 +14,7 @@ pub(crate) fn run(args: &LatencyArgs) -> Result<Report, Fault> {
     let bench = Bench::new(&args.target, &args.output)?;
     let probe = publisher(&bench.server, &args.payload)?;
     let load = format!("{}, {}", in_words(&args.payload, args.subs), args.wait.in_words());
-    let mut report = bench.report("latency", &probe.info, load);
+    let mut report = bench.report("latency", &probe, load);
     drop(probe);
     for &rate in &args.rate.0 {
         let (run, fault) = one_rate(&bench, args, rate)?;

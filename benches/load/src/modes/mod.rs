@@ -9,11 +9,13 @@ pub(crate) mod storm;
 pub(crate) mod throughput;
 
 use crate::args::{OutputArgs, PayloadArgs, TargetArgs};
-use crate::client::{Client, Server, ServerInfo, Traffic};
+use crate::client::{Client, Traffic};
 use crate::error::Fault;
 use crate::progress::Display;
 use crate::report::{Report, Run};
+use crate::server::Server;
 use crate::sys::{self, SECOND_NS};
+use crate::tls::Tls;
 use crate::usage::ServerProcesses;
 
 /// Between the last subscription and the first message: the server's own work of the set-up is done by then.
@@ -29,11 +31,11 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// # Errors
-    /// When a process, a CPU or a host does not exist.
+    /// When a process, a CPU, a host or a certificate does not exist.
     pub(crate) fn new(target: &TargetArgs, output: &OutputArgs) -> Result<Self, Fault> {
         sys::raise_descriptor_limit();
         let processes = ServerProcesses::new(&target.server_pid)?;
-        let server = Server::resolve(&target.server)?;
+        let server = Server::resolve(&target.server, Tls::new(&target.tls)?)?;
         let display = Display::new(output.quiet);
         if let Some(cpu) = target.cpu {
             sys::pin_to_cpu(cpu).map_err(Fault::machine(format!("--cpu {cpu}")))?;
@@ -43,11 +45,17 @@ impl Bench {
 
     /// The server that subscribers connect to.
     pub(crate) fn subscribe_server(&self, payload: &PayloadArgs) -> Result<Server, Fault> {
-        payload.subscribe_server.as_ref().map_or_else(|| Ok(self.server.clone()), Server::resolve)
+        match &payload.subscribe_server {
+            None => Ok(self.server.clone()),
+            Some(url) => Server::resolve(url, self.server.tls.clone()),
+        }
     }
 
-    pub(crate) fn report(&self, mode: &'static str, info: &ServerInfo, load: String) -> Report {
-        let (server, url) = (info.label.clone(), self.server.url.to_string());
+    /// The report of a run against the server of `client`; its URL says whether TLS is spoken.
+    pub(crate) fn report(&self, mode: &'static str, client: &Client, load: String) -> Report {
+        let mut url = self.server.url.clone();
+        url.tls = client.is_secure();
+        let (server, url) = (client.info.label.clone(), url.to_string());
         Report { mode, server, url, load, runs: Vec::new(), fault: None }
     }
 }

@@ -142,7 +142,7 @@ impl Burst {
             return Ok(());
         }
         self.written += publisher.send(&self.bytes[self.written..self.filled])?;
-        self.blocked = self.written < self.filled;
+        self.blocked = self.written < self.filled || publisher.has_unsent();
         if !self.blocked {
             (self.filled, self.written) = (0, 0);
         }
@@ -181,7 +181,7 @@ pub(crate) fn run(
 ) -> Result<Outcome, Fault> {
     let mut poller = Poller::new().map_err(Fault::machine("epoll"))?;
     let watch = |client: &Client, key| {
-        poller.add(client.stream(), key, Interest::Read).map_err(Fault::machine("epoll"))
+        poller.add(client.socket(), key, Interest::Read).map_err(Fault::machine("epoll"))
     };
     for (key, subscriber) in subscribers.iter_mut().enumerate() {
         (subscriber.got, subscriber.disordered) = (0, 0);
@@ -324,6 +324,7 @@ impl Loop<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::tests::unheard;
 
     #[test]
     fn a_plan_keeps_its_rate_without_drift() {
@@ -359,6 +360,18 @@ mod tests {
         let mut burst = Burst::new("a", &[b'x'; BURST_BYTES_MAX + 1]);
         assert!(burst.has_room());
         burst.push(1);
+        assert!(!burst.has_room());
+    }
+
+    #[test]
+    fn a_burst_in_tls_is_sent_when_it_has_left() {
+        let (stream, _silence) = unheard();
+        let (mut publisher, mut burst) = (Client::over(stream), Burst::new("a", &[b'x'; 1000]));
+        while !publisher.has_unsent() {
+            burst.push(1);
+            burst.send(&mut publisher).unwrap();
+            assert_eq!(burst.is_empty(), !publisher.has_unsent());
+        }
         assert!(!burst.has_room());
     }
 

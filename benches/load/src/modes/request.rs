@@ -21,7 +21,7 @@ pub(crate) fn run(args: &RequestArgs) -> Result<Report, Fault> {
     let probe = publisher(&bench.server, &args.payload)?;
     let PayloadArgs { size, .. } = args.payload;
     let load = format!("{size} B each way, one in flight, {}", args.wait.in_words());
-    let mut report = bench.report("request", &probe.info, load);
+    let mut report = bench.report("request", &probe, load);
     drop(probe);
 
     settle();

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &StallArgs) -> Result<Report, Fault> {
     let mut healthy = [Subscriber::new(subscriber(&from, subject)?)];
     let mut publisher = publisher(&bench.server, &args.payload)?;
     let load = format!("{} at {}/s", in_words(&args.payload, 1), show(args.rate));
-    let mut report = bench.report("stall", &publisher.info, load);
+    let mut report = bench.report("stall", &publisher, load);
 
     settle();
     let alone = phase(&bench, args, "alone", &mut publisher, &mut healthy)?;

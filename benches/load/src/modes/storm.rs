@@ -1,16 +1,17 @@
-//! Connections made and closed, several at once: connect, log in, wait for PONG, close.
+//! Connections made and closed, several at once: connect, TLS where it is spoken, log in, wait for PONG, close.
 
 use super::{Bench, Meter};
 use crate::args::StormArgs;
-use crate::client::{Client, Traffic, connect_fault};
+use crate::client::{Client, Traffic};
 use crate::error::Fault;
 use crate::latency::Latencies;
 use crate::progress::Progress;
 use crate::report::{Report, Run, show};
+use crate::server::{Server, connect_fault};
+use crate::stream::Stream;
 use crate::sys::{self, Interest, Poller, Ready};
 use crate::wire::{Event, Inbox};
-use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io;
 
 /// Longest wait for an event.
 const WAIT_NS_MAX: u64 = 1_000_000_000;
@@ -25,13 +26,14 @@ pub(crate) fn run(args: &StormArgs) -> Result<Report, Fault> {
     let bench = Bench::new(&args.target, &args.output)?;
     let probe = Client::dial(&bench.server, "the first connection", Traffic::Idle)?;
     let load = format!("{} connections, {} at once", show(args.count as f64), args.at_once);
-    let mut report = bench.report("storm", &probe.info, load);
+    let mut report = bench.report("storm", &probe, load);
+    let upgrades = bench.server.upgrades(&probe.info)?;
     drop(probe);
 
     let progress = bench.display.start("connecting", args.count);
     let mut storm = Storm {
         bench: &bench,
-        hello: bench.server.hello(),
+        greeting: Greeting { server: &bench.server, hello: bench.server.hello(), upgrades },
         slots: Vec::new(),
         to_begin: args.count,
         done: 0,
@@ -52,9 +54,20 @@ pub(crate) fn run(args: &StormArgs) -> Result<Report, Fault> {
     Ok(report)
 }
 
+/// How every connection begins; the first one has shown it.
+struct Greeting<'a> {
+    server: &'a Server,
+    /// CONNECT and PING.
+    hello: Vec<u8>,
+    /// Whether INFO is awaited, and TLS follows it.
+    upgrades: bool,
+}
+
 /// One connection on its way.
 struct Slot {
-    stream: TcpStream,
+    stream: Stream,
+    /// What epoll watches the socket for: writing while it connects.
+    watched: Interest,
     began_ns: u64,
     said_hello: bool,
     inbox: Inbox,
@@ -62,7 +75,7 @@ struct Slot {
 
 struct Storm<'a> {
     bench: &'a Bench,
-    hello: Vec<u8>,
+    greeting: Greeting<'a>,
     slots: Vec<Slot>,
     to_begin: u64,
     done: u64,
@@ -99,30 +112,29 @@ impl Storm<'_> {
     fn begin(&mut self, poller: &Poller, key: usize, mut inbox: Inbox) -> Result<Slot, Fault> {
         let server = &self.bench.server;
         let began_ns = sys::now_ns();
-        let stream = sys::connect_nonblocking(server.address)
+        let socket = sys::connect_nonblocking(server.address)
             .map_err(|error| connect_fault(&server.url, error))?;
-        poller.add(&stream, key, Interest::Write).map_err(Fault::machine("epoll"))?;
+        let watched = Interest::Write;
+        poller.add(&socket, key, watched).map_err(Fault::machine("epoll"))?;
         inbox.clear();
         self.to_begin -= 1;
-        Ok(Slot { stream, began_ns, said_hello: false, inbox })
+        Ok(Slot { stream: Stream::new(socket), watched, began_ns, said_hello: false, inbox })
     }
 
     fn on_ready(&mut self, poller: &Poller, ready: Ready) -> Result<(), Fault> {
         let slot = &mut self.slots[ready.key];
-        if !slot.said_hello {
-            slot.say_hello(&self.hello)
-                .map_err(|error| connect_fault(&self.bench.server.url, error))?;
-            let changed = poller.change(&slot.stream, ready.key, Interest::Read);
-            return changed.map_err(Fault::machine("epoll"));
-        }
-        if !slot.has_pong()? {
-            return Ok(());
+        let has_pong = match slot.watched {
+            Interest::Write => slot.on_connected(&self.greeting).map(|()| false)?,
+            Interest::Read | Interest::ReadWrite => slot.has_pong(&self.greeting)?,
+        };
+        if !has_pong {
+            return slot.watch(poller, ready.key).map_err(Fault::machine("epoll"));
         }
         self.done += 1;
         self.latencies.record(sys::now_ns() - slot.began_ns);
         let inbox = std::mem::take(&mut slot.inbox);
         // Out of the set before it closes: the next connection may get the same descriptor.
-        poller.remove(&slot.stream).map_err(Fault::machine("epoll"))?;
+        poller.remove(slot.stream.socket()).map_err(Fault::machine("epoll"))?;
         if self.to_begin > 0 {
             self.slots[ready.key] = self.begin(poller, ready.key, inbox)?;
         } else {
@@ -133,37 +145,59 @@ impl Storm<'_> {
 }
 
 impl Slot {
-    fn say_hello(&mut self, hello: &[u8]) -> io::Result<()> {
-        if let Some(error) = self.stream.take_error()? {
-            return Err(error);
+    fn on_connected(&mut self, greeting: &Greeting<'_>) -> Result<(), Fault> {
+        let fault = |error| connect_fault(&greeting.server.url, error);
+        if let Some(error) = self.stream.socket().take_error().map_err(fault)? {
+            return Err(fault(error));
         }
-        self.stream.set_nodelay(true)?;
-        self.said_hello = true;
-        // A fresh socket has room for a few hundred bytes.
-        self.stream.write_all(hello)
+        self.stream.socket().set_nodelay(true).map_err(fault)?;
+        if greeting.server.tls.first {
+            greeting.server.secure(&mut self.stream, &self.inbox)?;
+        }
+        if greeting.upgrades { Ok(()) } else { self.say_hello(greeting) }
     }
 
-    fn has_pong(&mut self) -> Result<bool, Fault> {
+    fn say_hello(&mut self, Greeting { server, hello, .. }: &Greeting<'_>) -> Result<(), Fault> {
+        self.said_hello = true;
+        match self.stream.send(hello) {
+            Ok(sent) if sent == hello.len() => Ok(()),
+            // A fresh socket has room for a few hundred bytes.
+            Ok(_) => Err(connect_fault(&server.url, "it has no room for CONNECT")),
+            Err(error) => Err(connect_fault(&server.url, error)),
+        }
+    }
+
+    fn has_pong(&mut self, greeting: &Greeting<'_>) -> Result<bool, Fault> {
         let cut = |why: String| Fault::Cut { whom: "a new connection".into(), why };
-        match self.stream.read(self.inbox.room()) {
-            Ok(0) => return Err(cut("closed before PONG".into())),
-            Ok(len) => self.inbox.filled(len),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(cut(error.to_string())),
+        if !self.stream.receive(&mut self.inbox).map_err(|error| cut(error.to_string()))? {
+            return Ok(false);
         }
         while let Some(event) = self.inbox.next()? {
             match event {
                 Event::Pong => return Ok(true),
                 Event::Error(text) => return Err(cut(text.into())),
+                Event::Info(_) if !self.said_hello => {
+                    greeting.server.secure(&mut self.stream, &self.inbox)?;
+                    self.say_hello(greeting)?;
+                }
                 Event::Info(_) | Event::Ping | Event::Message(_) => {}
             }
         }
         Ok(false)
     }
 
+    fn watch(&mut self, poller: &Poller, key: usize) -> io::Result<()> {
+        let wanted = self.stream.interest();
+        if self.watched != wanted {
+            self.watched = wanted;
+            poller.change(self.stream.socket(), key, wanted)?;
+        }
+        Ok(())
+    }
+
     /// The last connection of a slot closes at once, too.
     fn close(&self) {
         // A connection that the server has closed already is closed as well.
-        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        let _ = self.stream.socket().shutdown(std::net::Shutdown::Both);
     }
 }

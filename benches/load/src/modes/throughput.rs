@@ -29,9 +29,8 @@ pub(crate) fn run(mode: &'static str, args: &ThroughputArgs) -> Result<Report, F
         Ok(Publisher { client, left, offset: 0, pong_written: 0 })
     };
     let publishers = (0..args.pubs).map(dial).collect::<Result<Vec<_>, Fault>>()?;
-    let info = publishers[0].client.info.clone();
     let load = format!("{} from {}", in_words(&args.payload, args.subs), args.pubs);
-    let mut report = bench.report(mode, &info, load);
+    let mut report = bench.report(mode, &publishers[0].client, load);
 
     settle();
     let wanted = args.count * u64::from(args.subs);
@@ -84,17 +83,17 @@ struct Subscriber {
 
 struct Publisher {
     client: Client,
-    /// Bytes not yet taken by the kernel.
+    /// Bytes of the batch not yet sent.
     left: u64,
     /// Place in the batch of the next byte.
     offset: usize,
-    /// Bytes of the PONG being sent that the kernel has.
+    /// Bytes of the PONG being sent that are on their way.
     pong_written: usize,
 }
 
 impl Publisher {
     fn is_done(&self) -> bool {
-        self.left == 0 && !self.client.owes_pong()
+        self.left == 0 && !self.client.owes_pong() && !self.client.has_unsent()
     }
 
     /// Writes once. A PONG goes in where a message ends.
@@ -146,7 +145,7 @@ impl Flow<'_> {
             }
             for key in stopped {
                 let publisher = &self.publishers[key - self.subscribers.len()];
-                let changed = poller.change(publisher.client.stream(), key, Interest::Read);
+                let changed = poller.change(publisher.client.socket(), key, Interest::Read);
                 changed.map_err(Fault::machine("epoll"))?;
                 sending -= 1;
             }
@@ -164,11 +163,11 @@ impl Flow<'_> {
     /// Subscribers have the first keys, publishers the ones after them.
     fn watch(&self) -> Result<Poller, Fault> {
         let poller = Poller::new().map_err(Fault::machine("epoll"))?;
-        let subscribers = self.subscribers.iter().map(|one| (one.client.stream(), Interest::Read));
+        let subscribers = self.subscribers.iter().map(|one| (one.client.socket(), Interest::Read));
         let publishers =
-            self.publishers.iter().map(|one| (one.client.stream(), Interest::ReadWrite));
-        for (key, (stream, what)) in subscribers.chain(publishers).enumerate() {
-            poller.add(stream, key, what).map_err(Fault::machine("epoll"))?;
+            self.publishers.iter().map(|one| (one.client.socket(), Interest::ReadWrite));
+        for (key, (socket, what)) in subscribers.chain(publishers).enumerate() {
+            poller.add(socket, key, what).map_err(Fault::machine("epoll"))?;
         }
         Ok(poller)
     }
@@ -219,6 +218,20 @@ fn take_deliveries(subscriber: &mut Subscriber) -> Result<u64, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::tests::unheard;
+
+    #[test]
+    fn a_publisher_in_tls_is_done_when_everything_has_left() {
+        let (stream, _silence) = unheard();
+        let batch = Batch::new(&["a".into()], &[b'x'; 1000]);
+        let mut publisher =
+            Publisher { client: Client::over(stream), left: 0, offset: 0, pong_written: 0 };
+        while !publisher.client.has_unsent() {
+            publisher.left = batch.wire_bytes(1);
+            publisher.push(&batch).unwrap();
+            assert_eq!(publisher.is_done(), !publisher.client.has_unsent());
+        }
+    }
 
     #[test]
     fn publishers_share_all_messages() {
