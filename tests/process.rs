@@ -380,7 +380,8 @@ fn a_reload_goes_on_without_files_that_cannot_be_written() {
 #[test]
 fn the_log_has_the_lines_that_tools_look_for() {
     on_each_broker(|kind| {
-        let mut broker = Broker::start(kind, &["--name", "ring-one"]);
+        let cluster = ["--cluster", "nats://127.0.0.1:-1", "--cluster_name", "ring"];
+        let mut broker = Broker::start(kind, &[&["--name", "ring-one"], &cluster[..]].concat());
         broker.signal("TERM");
         assert_eq!(broker.wait_exit().code(), Some(0), "{kind}");
         broker.await_log("Server Exiting..");
@@ -388,6 +389,7 @@ fn the_log_has_the_lines_that_tools_look_for() {
         let markers = [
             "[INF] Starting nats-server".to_owned(),
             "[INF]   Version:  2.15.1".to_owned(),
+            "[INF]   Cluster:  ring".to_owned(),
             "[INF]   Name:     ring-one".to_owned(),
             "[INF]   ID:       N".to_owned(),
             format!("[INF] Listening for client connections on 127.0.0.1:{}", broker.port),
@@ -405,6 +407,9 @@ fn the_log_has_the_lines_that_tools_look_for() {
         }
         for line in log.lines() {
             assert!(is_log_line(line, broker.pid()), "{kind}: {line:?}");
+        }
+        for marker in ["Cluster name is ring", "Listening for route connections on 127.0.0.1:"] {
+            assert!(log.contains(&format!("[INF] {marker}")), "{kind}: no {marker:?} in\n{log}");
         }
     });
 }

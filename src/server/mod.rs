@@ -135,6 +135,10 @@ fn announce(loaded: &Loaded, identity: &Identity) {
     tracing::info!("  Version:  {}", crate::proto::info::COMPATIBLE_VERSION);
     tracing::info!("  Git:      [not set]");
     tracing::info!("  Ringmesh: {}", crate::proto::info::OWN_VERSION);
+    // A generated one is told when the servers of the cluster have agreed on it.
+    if let Some(cluster) = loaded.options.cluster.as_ref().and_then(|it| it.name.as_ref()) {
+        tracing::info!("  Cluster:  {cluster}");
+    }
     tracing::info!("  Name:     {}", facts.server_name);
     tracing::info!("  ID:       {}", facts.server_id);
     if let (Some(file), Some(digest)) = (&loaded.config_file, &loaded.digest) {
