@@ -93,9 +93,9 @@ impl Asked {
                 Self::Accountz(accountz::Asked::new(&options, source)?)
             }
             Body::Accstatz => Self::Accstatz(accountz::StatsAsked::from_query(query)?),
-            Body::Gatewayz => Self::Gatewayz,
-            Body::Leafz => Self::Leafz,
-            Body::Jsz => Self::Jsz,
+            Body::Gatewayz => links::check_gatewayz(query).map(|()| Self::Gatewayz)?,
+            Body::Leafz => links::check_leafz(query).map(|()| Self::Leafz)?,
+            Body::Jsz => links::check_jsz(query).map(|()| Self::Jsz)?,
             Body::Healthz => Self::Healthz(healthz::Asked::from_query(query)?),
             Body::Latencyz => Self::Latencyz,
         })

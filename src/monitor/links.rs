@@ -1,10 +1,44 @@
 //! `/gatewayz`, `/leafz` and `/jsz` of a server that has none of these: the answers that
-//! tools which ask for everything can read.
+//! tools which ask for everything can read, and parameters that are wrong refused as by the peer.
 
 use serde::Serialize;
 
 use super::Source;
 use super::format::time;
+use super::query::Query;
+
+/// Checks the parameters of a request for `/gatewayz`.
+///
+/// # Errors
+/// What is wrong with them.
+pub(super) fn check_gatewayz(query: &Query) -> Result<(), String> {
+    query.subs()?;
+    query.boolean("accs").map(drop)
+}
+
+/// The same for `/leafz`.
+///
+/// # Errors
+/// What is wrong with them.
+pub(super) fn check_leafz(query: &Query) -> Result<(), String> {
+    query.boolean("subs").map(drop)
+}
+
+/// The same for `/jsz`.
+///
+/// # Errors
+/// What is wrong with them, or that only a leader would answer.
+pub(super) fn check_jsz(query: &Query) -> Result<(), String> {
+    for key in ["accounts", "streams", "consumers", "direct-consumers", "config"] {
+        query.boolean(key)?;
+    }
+    query.int("offset")?;
+    query.int("limit")?;
+    let only_leader = query.boolean("leader-only")?;
+    query.boolean("raft")?;
+    query.boolean("stream-leader-only")?;
+    if only_leader { Err("filtered response: not leader".into()) } else { Ok(()) }
+}
 
 /// The body of `/gatewayz`.
 pub(super) fn gatewayz(source: &impl Source) -> Gatewayz {
