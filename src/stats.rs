@@ -92,6 +92,8 @@ counters! {
     sleeps,
     /// Times spinning was given up because the core is shared.
     spin_backoffs,
+    /// Times the kernel was entered, to hand something over, to look, or to sleep.
+    enters,
     /// Sends given to the ring.
     sends,
     /// Sends that the socket took only in part.

@@ -73,6 +73,8 @@ pub struct Counters {
     pub sleeps: u64,
     /// Times polling was given up because others want the core.
     pub spin_backoffs: u64,
+    /// Times the kernel was entered, to hand something over, to look, or to sleep.
+    pub enters: u64,
 }
 
 /// Nanoseconds since the Unix epoch, from a clock that never goes backwards.

@@ -380,6 +380,7 @@ impl Engine {
         self.counters.spins = ring.spins;
         self.counters.sleeps = ring.sleeps;
         self.counters.spin_backoffs = ring.spin_backoffs;
+        self.counters.enters = ring.enters;
     }
 
     /// An accept ended with an error.

@@ -19,6 +19,8 @@ pub(super) struct Queues {
     pub(super) sq: ManuallyDrop<SubmissionQueue<'static>>,
     pub(super) cq: ManuallyDrop<CompletionQueue<'static>>,
     wait_flags: u32,
+    /// Times the kernel was entered.
+    pub(super) enters: u64,
     ring: *mut IoUring,
 }
 
@@ -37,6 +39,7 @@ impl Queues {
             sq: ManuallyDrop::new(sq),
             cq: ManuallyDrop::new(cq),
             wait_flags: ENTER_EXT_ARG | if no_iowait { ENTER_NO_IOWAIT } else { 0 },
+            enters: 0,
             ring,
         }
     }
@@ -44,6 +47,12 @@ impl Queues {
     /// Whether the kernel has work to run, or completions that found no room, for an enter.
     pub(super) fn wants_enter(&self) -> bool {
         self.sq.taskrun() || self.sq.cq_overflow()
+    }
+
+    /// Whether an enter would bring anything about.
+    pub(super) fn has_work(&mut self) -> bool {
+        self.cq.sync();
+        !self.sq.is_empty() || !self.cq.is_empty() || self.wants_enter()
     }
 
     /// Queues an entry; returns it when the queue is full.
@@ -55,6 +64,7 @@ impl Queues {
 
     /// Submits what is queued and runs the kernel's pending work, without waiting.
     pub(super) fn submit(&mut self) -> io::Result<()> {
+        self.enters += 1;
         self.sq.sync();
         let queued = u32::try_from(self.sq.len()).unwrap_or(u32::MAX);
         // SAFETY: no argument is passed; the entries are valid as `push` says.
@@ -67,6 +77,7 @@ impl Queues {
 
     /// Submits what is queued and waits for a completion, at most `timeout`.
     pub(super) fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        self.enters += 1;
         self.sq.sync();
         let queued = u32::try_from(self.sq.len()).unwrap_or(u32::MAX);
         let timeout = Timespec::from(timeout);
