@@ -144,6 +144,16 @@ impl Mesh {
         }
     }
 
+    /// A peer stops, or has: where it was is of no interest, unless the configuration says so.
+    pub(super) fn peer_leaves(&mut self, id: &str, turn: &mut Turn<'_>) {
+        if self.remotes.contains_key(id) {
+            return self.peer_is_lame(id, turn);
+        }
+        self.forget_targets(|target| {
+            !target.is_configured() && target.remote.as_deref() == Some(id)
+        });
+    }
+
     /// Keeps clients away from a peer that is about to stop.
     pub(super) fn peer_is_lame(&mut self, id: &str, turn: &mut Turn<'_>) {
         let Some(remote) = self.remotes.get_mut(id) else { return };

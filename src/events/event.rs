@@ -95,6 +95,11 @@ pub enum Action {
         /// Headers and payload.
         body: Vec<u8>,
     },
+    /// Another server said that it stops.
+    PeerLeaves {
+        /// Its id.
+        id: String,
+    },
     /// Find something out, or have it done; exactly one [answer](Event::Answer) must come.
     Ask {
         /// Names the question.

@@ -31,8 +31,7 @@ impl Events {
     pub(super) fn on_delivery(&mut self, now: Time, message: &Delivered, out: &mut Vec<Action>) {
         let Some(topic) = self.topics.get(message.subscription as usize).copied() else { return };
         match topic {
-            Topic::PeerAlive => self.on_peer(now, message, true),
-            Topic::PeerLeaves => self.on_peer(now, message, false),
+            Topic::PeerAlive | Topic::PeerLeaves => self.on_peer(now, topic, message, out),
             Topic::Inbox => self.on_inbox(message, out),
             Topic::UserInfo => self.tell_user(now, message, out),
             Topic::OwnConnections => self.pass_request_on("CONNZ", now, message, out),
@@ -53,11 +52,12 @@ impl Events {
         }
     }
 
-    fn on_peer(&mut self, now: Time, message: &Delivered, is_alive: bool) {
+    fn on_peer(&mut self, now: Time, topic: Topic, message: &Delivered, out: &mut Vec<Action>) {
         let id = topic::token(&message.subject, SERVER_TOKEN);
         let Some(id) = id.filter(|id| *id != self.signer.facts.id) else { return };
-        if !is_alive {
+        if topic == Topic::PeerLeaves {
             self.peers.leave(id);
+            out.push(Action::PeerLeaves { id: id.to_owned() });
         } else if self.peers.hear(id, now) {
             self.hurry(now);
         }

@@ -132,7 +132,7 @@ fn published(actions: &[Action]) -> Vec<(String, Value)> {
                 let payload = &body[*header_len as usize..];
                 Some((text(subject), serde_json::from_slice(payload).unwrap()))
             }
-            Action::Subscribe { .. } | Action::Ask { .. } => None,
+            Action::Subscribe { .. } | Action::Ask { .. } | Action::PeerLeaves { .. } => None,
         })
         .collect()
 }
@@ -142,7 +142,7 @@ fn questions(actions: &[Action]) -> Vec<(u64, Question)> {
         .iter()
         .filter_map(|action| match action {
             Action::Ask { question, what } => Some((*question, what.clone())),
-            Action::Subscribe { .. } | Action::Publish { .. } => None,
+            Action::Subscribe { .. } | Action::Publish { .. } | Action::PeerLeaves { .. } => None,
         })
         .collect()
 }
@@ -240,7 +240,9 @@ fn a_new_server_hears_soon_how_this_one_is_and_no_storm_of_them_brings_more() {
     world.publish(AccountId::SYSTEM, "$SYS.SERVER.NZ.STATSZ", "", "{}");
     let answers = world.ask("$SYS.REQ.SERVER.PING", "", statistics);
     assert_eq!(answers[0]["statsz"]["active_servers"], 3);
-    world.publish(AccountId::SYSTEM, "$SYS.SERVER.NZ.SHUTDOWN", "", "{}");
+    let out = world.publish(AccountId::SYSTEM, "$SYS.SERVER.NZ.SHUTDOWN", "", "{}");
+    let told = matches!(&out[..], [Action::PeerLeaves { id }] if id == "NZ");
+    assert!(told, "the mesh is told: {out:?}");
     world.handle(Event::Left { id: "NY".into() });
     let answers = world.ask("$SYS.REQ.SERVER.PING", "", statistics);
     assert_eq!(answers[0]["statsz"]["active_servers"], 1);

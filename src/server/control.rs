@@ -213,7 +213,7 @@ impl Control {
     }
 
     /// Something happened to the mesh, or it is time; what it decides is carried out.
-    fn ask_mesh(self: &Rc<Self>, event: Option<Event>) -> Next {
+    pub(super) fn ask_mesh(self: &Rc<Self>, event: Option<Event>) -> Next {
         if let Some(cluster) = &self.cluster {
             let outcomes = cluster.handle(wall_clock(), event);
             self.carry_out(outcomes);

@@ -129,6 +129,9 @@ impl Control {
                         InternalOrder::Publish { account, subject, reply, header_len, body };
                     self.tell_first(Say::Internal(order));
                 }
+                Action::PeerLeaves { id } => {
+                    self.ask_mesh(Some(crate::cluster::Event::Leaving { id }));
+                }
                 Action::Ask { question, what } => self.find_out(presence, question, what),
             }
         }

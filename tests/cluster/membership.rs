@@ -196,6 +196,25 @@ fn a_node_that_does_not_advertise_tells_clients_nothing() {
 }
 
 #[test]
+fn a_server_that_was_ended_in_order_is_not_missed_and_may_come_back() {
+    on_each_layout(3, |layout| {
+        let mut cluster = Plan::new(layout).start();
+        cluster.stop(2);
+        for node in [0, 1] {
+            let is_content = || {
+                let routez = cluster.routez(node);
+                // Of nats-server nobody knows what it misses.
+                let missing = routez.get("missing_links").is_none_or(|missing| *missing == 0);
+                (missing && cluster.links(node).len() == 1).then_some(())
+            };
+            assert!(poll(is_content).is_some(), "{node}: {}", cluster.routez(node));
+        }
+        cluster.restart(2);
+        cluster.await_whole();
+    });
+}
+
+#[test]
 fn a_lame_duck_is_no_longer_recommended_and_still_carries_messages() {
     on_each_layout(3, |layout| {
         let plan =

@@ -641,6 +641,32 @@ fn a_hash_does_not_keep_a_server_from_dialling_gossiped_peers() {
     assert!(String::from_utf8_lossy(bytes).contains("\"user\":\"u\",\"pass\":\"clear\""));
 }
 
+#[test]
+fn who_said_that_it_stops_is_neither_dialled_nor_missed() {
+    for says_so_in_time in [true, false] {
+        let mut talk = Talk::new(options());
+        let conns = [0, 1, 2].map(|index| {
+            let conn = talk.connected(1);
+            talk.info(conn, &RouteInfo { route_pool_idx: index, ..info("NX") });
+            conn
+        });
+        let leaving = || Event::Leaving { id: "NX".to_owned() };
+        if says_so_in_time {
+            talk.tell(leaving());
+        }
+        for conn in conns {
+            talk.tell(RouteEvent::Closed { conn, reason: R::ClientClosed });
+        }
+        if !says_so_in_time {
+            assert_eq!(talk.mesh.missing_links(), 4);
+            talk.tell(leaving());
+        }
+        assert_eq!(talk.mesh.missing_links(), 0, "{says_so_in_time}");
+        let out = talk.wait(Duration::from_secs(600));
+        assert!(out.is_empty(), "{says_so_in_time}: {out:?}");
+    }
+}
+
 /// How often a server dials another one for ten minutes that takes each connection and then denies it.
 fn dials_of_who_is_denied(mut talk: Talk, mut out: Vec<Action>) -> usize {
     let (mut dials, end) = (0, talk.now + Duration::from_secs(600));
