@@ -1,7 +1,7 @@
 //! What the data plane does for each message, step by step and without sockets.
 //!
 //! `cargo bench --bench micro -- sublist` measures the benches whose names contain `sublist`.
-//! `cargo test` runs each once and measures nothing.
+//! `cargo test --bench micro` runs each once and measures nothing.
 
 #![forbid(unsafe_code)]
 
