@@ -150,11 +150,13 @@ impl AccountReport {
         joined.into_values().collect()
     }
 
-    /// The report of one account among those of all; blank if nothing was reported.
+    /// The report of one account among those that were [joined](Self::joined); blank if nothing was reported.
     #[must_use]
     pub fn find(joined: &[Self], account: AccountId) -> Self {
-        let found = joined.iter().find(|report| report.account == account);
-        found.copied().unwrap_or_else(|| Self { account, ..Self::default() })
+        match joined.binary_search_by_key(&account, |report| report.account) {
+            Ok(place) => joined[place],
+            Err(_) => Self { account, ..Self::default() },
+        }
     }
 
     /// Adds what another shard reports of the same account.

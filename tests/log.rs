@@ -290,12 +290,30 @@ fn slow_consumers_are_told_of_as_by_the_real_server() {
 fn said_by_the_server(kind: Kind, flag: &str) -> BTreeSet<String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.conf");
-    std::fs::write(&path, "accounts { A: { users: [{ user: a, password: a }] } }").unwrap();
-    let mut broker = Broker::start(kind, &["-T=false", flag, "-c", text(&path)]);
-    converse(broker.port, b"CONNECT {\"user\":\"a\",\"pass\":\"a\"}\r\nPING\r\n");
-    if flag == "-VV" {
-        broker.await_log("$SYS.ACCOUNT.A.SERVER.CONNS");
+    let accounts = "accounts {
+        A: { users: [{ user: a, password: a }] }
+        SYS: { users: [{ user: s, password: s }] }
     }
+    system_account: SYS";
+    std::fs::write(&path, accounts).unwrap();
+    let mut broker = Broker::start(kind, &["-T=false", flag, "-c", text(&path)]);
+    let mut listener = TcpStream::connect(("127.0.0.1", broker.port)).unwrap();
+    listener.set_read_timeout(Some(LIMIT)).unwrap();
+    let connect = b"CONNECT {\"user\":\"s\",\"pass\":\"s\"}\r\n";
+    listener.write_all(connect).unwrap();
+    listener.write_all(b"SUB $SYS.ACCOUNT.A.SERVER.CONNS 1\r\nPING\r\n").unwrap();
+    let mut heard = Vec::new();
+    let mut hear = |what: &str| {
+        while !String::from_utf8_lossy(&heard).contains(what) {
+            let mut bytes = [0; 1024];
+            let len = listener.read(&mut bytes).unwrap();
+            heard.extend_from_slice(&bytes[..len]);
+        }
+    };
+    hear("PONG");
+    converse(broker.port, b"CONNECT {\"user\":\"a\",\"pass\":\"a\"}\r\nPING\r\n");
+    // The server has said that; whether it is in the log is the question.
+    hear("MSG $SYS.ACCOUNT.A.SERVER.CONNS 1");
     broker.signal("TERM");
     broker.wait_exit();
     broker.await_log("Server Exiting..");

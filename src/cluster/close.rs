@@ -11,7 +11,8 @@ use super::conn::{Conn, Role, Stage};
 use super::event::{Action, Lane};
 use super::mesh::{Mesh, Turn};
 use super::target::{
-    Endpoint, MEMORY, Origin, REDIAL_DELAY, REDIAL_JITTER, REPAIR_DELAY, Want, doubled, jitter,
+    Endpoint, FAREWELL, MEMORY, Origin, REDIAL_DELAY, REDIAL_JITTER, REPAIR_DELAY, Want, doubled,
+    jitter,
 };
 
 /// What the end of a connection means for the next dial.
@@ -19,8 +20,6 @@ use super::target::{
 pub(super) enum Gone {
     /// It broke, or the peer ended it.
     Lost,
-    /// The peer does not want it, and said so.
-    Denied,
     /// This server refused it, in the handshake or later.
     Refused,
     /// Another connection takes its place.
@@ -56,14 +55,13 @@ impl Mesh {
         let (peer, rid, remote) = (conn.peer, conn.rid, conn.remote_id.clone());
         let account = conn.want().and_then(|want| want.account.clone());
         let account = account.filter(|_| ACCOUNT_ERRORS.iter().any(|about| text.contains(about)));
-        let gone = if account.is_some() { Gone::Lost } else { Gone::Denied };
         let is_news = account.is_none_or(|account| self.account_refused(&remote, &account, turn));
         if is_news {
             tracing::error!("{peer} - rid:{rid} - Route Error {text}");
         } else {
             tracing::debug!("{peer} - rid:{rid} - Route Error {text}");
         }
-        self.end(id, CloseReason::ParseError, None, gone, turn);
+        self.end(id, CloseReason::ParseError, None, Gone::Lost, turn);
     }
 
     fn remove(&mut self, id: ConnId, reason: CloseReason, gone: Gone, turn: &mut Turn<'_>) {
@@ -122,12 +120,6 @@ impl Mesh {
 
     /// Sees to it that what a lost connection carried is carried again.
     fn redial(&mut self, conn: &Conn, gone: Gone, lived: Duration, turn: &mut Turn<'_>) {
-        let denied = match conn.want() {
-            Some(want) if gone == Gone::Denied && conn.rtt.is_none() && !conn.configured => {
-                self.delay_after_failure(&want.endpoint)
-            }
-            Some(_) | None => None,
-        };
         let Some(remote) = self.remotes.get_mut(&conn.remote_id) else { return };
         let has_conns = remote.conns().next().is_some();
         let was_pooled = !matches!(conn.lane, Some(Lane::Account(_)));
@@ -135,24 +127,16 @@ impl Mesh {
             let since = remote.unsure.map_or(conn.heard_at, |(since, _)| since.min(conn.heard_at));
             remote.unsure = Some((since, turn.now));
         }
-        let delay = jitter(&mut self.rng, REDIAL_JITTER);
         let delay = match gone {
             Gone::Replaced { .. } => return self.expect_repair(&conn.remote_id, turn.now),
             Gone::Reconfigured => None,
-            Gone::Denied if denied.is_some() => denied,
-            Gone::Lost | Gone::Denied | Gone::Refused if !conn.solicited => None,
-            // Who closes at once may do so again: that is no time to hurry.
-            Gone::Lost | Gone::Denied | Gone::Refused
-                if conn.configured || lived < REDIAL_DELAY =>
-            {
-                Some(REDIAL_DELAY + delay)
-            }
-            Gone::Lost | Gone::Denied | Gone::Refused => Some(delay),
+            Gone::Lost | Gone::Refused if !conn.solicited => None,
+            Gone::Lost | Gone::Refused => Some(self.delay_after_loss(conn, lived)),
         };
         if !has_conns {
-            return self.remote_left(&conn.remote_id, delay, denied.is_some(), turn);
+            return self.remote_left(&conn.remote_id, delay, turn);
         }
-        if matches!(gone, Gone::Lost | Gone::Denied) && was_pooled {
+        if gone == Gone::Lost && was_pooled {
             self.repeat_news(&conn.remote_id, turn);
         }
         if let Some(delay) = delay {
@@ -161,17 +145,31 @@ impl Mesh {
         self.expect_repair(&conn.remote_id, turn.now);
     }
 
-    /// Forgets a server, but not how to find it: for as long as before, if it has let nobody in.
-    fn remote_left(
-        &mut self,
-        id: &str,
-        delay: Option<Duration>,
-        is_denied: bool,
-        turn: &mut Turn<'_>,
-    ) {
+    /// How soon a connection that was lost is dialled again.
+    fn delay_after_loss(&mut self, conn: &Conn, lived: Duration) -> Duration {
+        let want = conn.want().filter(|_| conn.rtt.is_none() && !conn.configured);
+        let target = want.and_then(|want| self.targets.get_mut(&want.endpoint));
+        let delay = match (want, target) {
+            // A gossiped server that never answered: who lets nobody in says INFO before it refuses.
+            (Some(want), Some(target)) => {
+                // Accounts follow the pool.
+                let denials = target.failures.saturating_add(u32::from(want.account.is_none()));
+                target.failures = denials;
+                doubled(REDIAL_DELAY, denials.saturating_sub(1))
+            }
+            // Who closes at once may do so again: that is no time to hurry.
+            _ if conn.configured || lived < REDIAL_DELAY => REDIAL_DELAY,
+            _ => Duration::ZERO,
+        };
+        delay + jitter(&mut self.rng, REDIAL_JITTER)
+    }
+
+    /// Forgets a server, but not how to find it.
+    fn remote_left(&mut self, id: &str, delay: Option<Duration>, turn: &mut Turn<'_>) {
         let Some(remote) = self.remotes.remove(id) else { return };
         turn.out.push(Action::RemoteLeft { id: id.to_owned() });
         let repair = REPAIR_DELAY + jitter(&mut self.rng, REPAIR_DELAY);
+        let has_ended = remote.leaves_at.is_some_and(|at| turn.now.since(at) < FAREWELL);
         let mut wanted: Vec<(Endpoint, Time)> = Vec::new();
         let mut left = Vec::new();
         for (endpoint, target) in &mut self.targets {
@@ -183,6 +181,7 @@ impl Mesh {
             target.joined = Some(remote.joined);
             target.name.clone_from(&remote.name);
             target.is_ringmesh = remote.is_ringmesh;
+            target.has_ended = has_ended;
             target.lost_at = remote.unsure.map(|(since, _)| since);
             match target.origin {
                 Origin::Configured | Origin::Name(_) => {
@@ -192,9 +191,7 @@ impl Mesh {
                 }
                 Origin::Gossiped if remote.is_lame => left.push(endpoint.clone()),
                 Origin::Gossiped => {
-                    if !is_denied || target.forget_at == Time::MAX {
-                        target.forget_at = turn.now + MEMORY;
-                    }
+                    target.forget_at = turn.now + MEMORY;
                     wanted.push((endpoint.clone(), turn.now + delay.unwrap_or(repair)));
                 }
             }

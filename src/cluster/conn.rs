@@ -148,6 +148,8 @@ pub(super) struct Remote {
     pub(super) unsure: Option<(Time, Time)>,
     /// It is about to stop.
     pub(super) is_lame: bool,
+    /// When it said to everybody that it stops now.
+    pub(super) leaves_at: Option<Time>,
     /// When this server dials what is missing, whoever is expected to.
     pub(super) repair_at: Option<Time>,
     pub(super) repairs: u32,

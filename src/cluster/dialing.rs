@@ -93,14 +93,16 @@ impl Mesh {
         conn.rtt = Some(rtt);
         conn.heard_at = turn.now;
         let probed = std::mem::take(&mut conn.is_probing);
-        let (id, lane, want) = (conn.remote_id.clone(), conn.lane.clone(), conn.want().cloned());
-        // Now that it has let this server in, dials have succeeded.
-        if let Some(target) = want.and_then(|want| self.targets.get_mut(&want.endpoint)) {
+        let (id, lane) = (conn.remote_id.clone(), conn.lane.clone());
+        // Whoever dialled: now the other one has been let in.
+        for target in self.targets.values_mut().filter(|it| it.remote.as_ref() == Some(&id)) {
             target.failures = 0;
             target.forget_at = Time::MAX;
         }
+        if self.remotes.get_mut(&id).is_some_and(|remote| std::mem::take(&mut remote.repairs) > 0) {
+            self.expect_repair(&id, turn.now);
+        }
         if let Some(remote) = self.remotes.get_mut(&id) {
-            remote.repairs = 0;
             // The PING came behind what had to be said again, and so that has arrived.
             let is_sure = |(_, repeated): &mut (Time, Time)| turn.now.since(*repeated) > rtt;
             remote.unsure.take_if(is_sure);

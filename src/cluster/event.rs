@@ -37,7 +37,7 @@ pub enum Event {
     ClientUrls(Vec<String>),
     /// This server is about to stop; peers are to keep new clients away.
     LameDuck,
-    /// A server said in the system account that it stops: it is not looked for once it is gone.
+    /// A server said in the system account that it stops: it is not missed once it is gone.
     Leaving {
         /// The server's id.
         id: String,

@@ -3,6 +3,8 @@
 //! A server that gets a new peer tells those it has already, and they dial the newcomer. The
 //! gossip mode of a connection says whether its other end is to tell on.
 
+use ring::Time;
+
 use crate::close::CloseReason;
 use crate::ids::ConnId;
 use crate::proto::route_info::RouteInfo;
@@ -144,14 +146,15 @@ impl Mesh {
         }
     }
 
-    /// A peer stops, or has: where it was is of no interest, unless the configuration says so.
-    pub(super) fn peer_leaves(&mut self, id: &str, turn: &mut Turn<'_>) {
-        if self.remotes.contains_key(id) {
-            return self.peer_is_lame(id, turn);
+    /// A peer says that it stops, or what it said overtakes nobody any more and it has. Whoever says so for
+    /// it while it stays does no harm.
+    pub(super) fn peer_leaves(&mut self, id: &str, now: Time) {
+        if let Some(remote) = self.remotes.get_mut(id) {
+            remote.leaves_at = Some(now);
+            return;
         }
-        self.forget_targets(|target| {
-            !target.is_configured() && target.remote.as_deref() == Some(id)
-        });
+        let of_it = self.targets.values_mut().filter(|it| it.remote.as_deref() == Some(id));
+        of_it.for_each(|target| target.has_ended = true);
     }
 
     /// Keeps clients away from a peer that is about to stop.

@@ -85,6 +85,7 @@ impl Mesh {
         for (endpoint, target) in &self.targets {
             let remote = target.remote.as_deref();
             let is_counted = target.is_self
+                || (target.has_ended && !target.is_configured())
                 || remote.is_some_and(|id| self.remotes.contains_key(id) || absent.contains(&id))
                 || self.has_connected_sibling(endpoint);
             if is_counted {

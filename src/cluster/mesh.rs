@@ -107,7 +107,7 @@ impl Mesh {
                 }
             }
             Event::LameDuck => self.handle_lame_duck(turn),
-            Event::Leaving { id } => self.peer_leaves(&id, turn),
+            Event::Leaving { id } => self.peer_leaves(&id, turn.now),
             Event::Options(options) => self.handle_options(*options, turn),
         }
     }

@@ -360,6 +360,7 @@ impl Remote {
             joined,
             unsure: None,
             is_lame: false,
+            leaves_at: None,
             repair_at: None,
             repairs: 0,
         }

@@ -83,6 +83,8 @@ pub(super) struct Target {
     pub(super) name: String,
     /// Whether that was a Ringmesh.
     pub(super) is_ringmesh: bool,
+    /// The server that was lost there had said that it stops: it may come back, and is not missed.
+    pub(super) has_ended: bool,
     /// This very server answered.
     pub(super) is_self: bool,
     /// What a connection from here says in its INFO, when it is the first to its server.
@@ -119,6 +121,7 @@ impl Target {
             remote: None,
             name: String::new(),
             is_ringmesh: false,
+            has_ended: false,
             is_self: false,
             gossip_mode: 0,
             failures: 0,
@@ -135,6 +138,7 @@ impl Target {
         if self.remote.as_deref() != Some(id) {
             self.remote = Some(id.to_owned());
             self.joined = None;
+            self.has_ended = false;
         }
     }
 
@@ -247,6 +251,9 @@ pub(super) const REPAIR_DELAY: Duration = Duration::from_secs(2);
 /// How long a gossiped peer that cannot be reached is remembered: longer than a switch takes to be
 /// replaced, shorter than an address takes to be somebody else's.
 pub(super) const MEMORY: Duration = Duration::from_secs(3600);
+
+/// Who says that it stops is gone within this time, or stays.
+pub(super) const FAREWELL: Duration = Duration::from_secs(10);
 
 /// The longest host name: that of DNS.
 const HOST_BYTES_MAX: usize = 255;

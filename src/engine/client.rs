@@ -394,24 +394,25 @@ impl Engine {
     ) -> Delivery {
         let delivery = self.router.deliver(&mut self.links, message);
         self.trace_deliveries(own, message);
-        let size = message.body.len() - encode::CRLF.len();
-        let (clients, routes) = (delivery.local.into(), delivery.routes.into());
-        self.count_deliveries(message.account, clients, routes, size as u64);
+        let size = (message.body.len() - encode::CRLF.len()) as u64;
+        let clients = (delivery.local.into(), delivery.local_bytes);
+        let routes = u64::from(delivery.routes);
+        self.count_deliveries(message.account, clients, (routes, routes * size));
         delivery
     }
 
+    /// Counts messages, and their bytes, that clients and routes got.
     pub(super) fn count_deliveries(
         &mut self,
         account: AccountId,
-        clients: u64,
-        routes: u64,
-        size: u64,
+        clients: (u64, u64),
+        routes: (u64, u64),
     ) {
-        self.counters.out_msgs += clients + routes;
-        self.counters.out_bytes += (clients + routes) * size;
-        self.counters.out_client_msgs += clients;
-        self.counters.out_client_bytes += clients * size;
-        self.tallies.of(account).count_out(clients, clients * size);
+        self.counters.out_msgs += clients.0 + routes.0;
+        self.counters.out_bytes += clients.1 + routes.1;
+        self.counters.out_client_msgs += clients.0;
+        self.counters.out_client_bytes += clients.1;
+        self.tallies.of(account).count_out(clients.0, clients.1);
     }
 
     /// What publishing brings about besides deliveries.

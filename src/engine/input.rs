@@ -272,7 +272,8 @@ impl Engine {
         self.counters.in_msgs += messages;
         self.counters.in_bytes += messages * size;
         self.counters.routed_msgs += messages;
-        self.count_deliveries(line.account, delivered.local, delivered.routes, size);
+        let (clients, routes) = (delivered.local, delivered.routes);
+        self.count_deliveries(line.account, (clients, clients * size), (routes, routes * size));
         Some((count, stride, delivered))
     }
 }

@@ -10,7 +10,7 @@ use super::format::{is_false, time};
 use super::query::Query;
 use super::subsz::{Stats, of_account};
 use crate::ids::AccountId;
-use crate::report::{AccountReport, ReportRequest, ShardReport};
+use crate::report::{AccountReport, ReportRequest, ServerFacts, ShardReport};
 
 /// The options of a request for `/accountz`, by the peer's names.
 #[derive(Debug, Default, Deserialize)]
@@ -105,9 +105,10 @@ impl StatsAsked {
         Ok(Self { accounts: Vec::new(), include_unused: query.boolean("unused")? })
     }
 
-    /// All accounts, used or not, as the exporter asks for them.
-    pub(super) const fn all() -> Self {
-        Self { accounts: Vec::new(), include_unused: true }
+    /// All accounts, used or not, as the exporter asks for them; of very many only those with clients.
+    pub(super) fn of_exporter(facts: &ServerFacts) -> Self {
+        let include_unused = facts.accounts.len() <= UNUSED_TOLD_MAX;
+        Self { accounts: Vec::new(), include_unused }
     }
 
     /// What the shards, which were asked for accounts, report of those that are asked for here.
@@ -127,6 +128,9 @@ impl StatsAsked {
             .collect()
     }
 }
+
+/// With more accounts than that `/metrics` leaves those without clients out: each takes 1.5 KB there.
+const UNUSED_TOLD_MAX: usize = 1000;
 
 /// The body of `/accstatz`.
 pub(super) async fn accstatz(source: &impl Source, asked: &StatsAsked) -> Accstatz {

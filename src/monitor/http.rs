@@ -167,7 +167,7 @@ impl<S: Source> Monitor<S> {
             ..ReportRequest::default()
         };
         let reports = self.source.reports(request).await;
-        let accounts = StatsAsked::all().stats(&self.source, &reports);
+        let accounts = StatsAsked::of_exporter(facts).stats(&self.source, &reports);
         self.with_varz(facts, &reports, |varz| {
             Scrape {
                 server_id: &facts.server_id,

@@ -27,7 +27,7 @@ pub(super) struct Scrape<'a> {
     pub(super) varz: &'a Varz<'a>,
     /// The shards, with their histograms.
     pub(super) reports: &'a [ShardReport],
-    /// All accounts.
+    /// The accounts that are told of.
     pub(super) accounts: &'a [AccountStats],
     /// Whether clients are served.
     pub(super) healthy: bool,

@@ -16,6 +16,8 @@ use super::{Delivered, Elsewhere, Message, Origin, Place, Reach, Router, is_name
 pub struct Delivery {
     /// Clients of this shard that got it.
     pub local: u32,
+    /// Bytes of headers and payload that they got: not all understand headers.
+    pub local_bytes: u64,
     /// Subscriptions of the server itself that got it: nobody counts these as messages out.
     pub own: u32,
     /// Routes of this shard that got it.
@@ -46,6 +48,8 @@ struct Hand<'a> {
     /// The message goes to no other server.
     stays_here: bool,
     dropped: &'a mut u64,
+    /// Bytes of headers and payload that clients got.
+    bytes: u64,
     traced: Option<&'a mut Vec<u32>>,
 }
 
@@ -72,6 +76,7 @@ impl Router {
             drop_for_slow: self.drop_for_slow,
             stays_here,
             dropped: &mut self.dropped,
+            bytes: 0,
             traced: self.trace.then_some(&mut self.traced),
         };
         let mut local = 0;
@@ -84,6 +89,7 @@ impl Router {
             let random = self.random.u64(..);
             local += u32::from(hand.give_one(&group.name, &group.members, message, random));
         }
+        let local_bytes = hand.bytes;
         let elsewhere = &self.elsewhere;
         let route = |place: &Place| matches!(place, Place::Route(_));
         let remote =
@@ -96,7 +102,7 @@ impl Router {
             self.write_to_routes(links, message)
         };
         let own = u32::try_from(self.inbox.len() - heard).unwrap_or(u32::MAX);
-        Delivery { local: local - own, own, routes, remote }
+        Delivery { local: local - own, local_bytes, own, routes, remote }
     }
 
     /// Writes the message to each route that is to get it, once, with the queue groups that the
@@ -317,13 +323,14 @@ impl Hand<'_> {
         if let Some(traced) = &mut self.traced {
             traced.push(id);
         }
-        write_to_client(link, pool, &subscription.sid, message);
+        self.bytes += write_to_client(link, pool, &subscription.sid, message);
         true
     }
 }
 
-/// Appends the message, as its recipient understands it, to the recipient's queue.
-fn write_to_client(link: &mut Link, pool: &mut Pool, sid: &[u8], message: &Message<'_>) {
+/// Appends the message, as its recipient understands it, to the recipient's queue. Returns how many bytes
+/// its headers and payload are.
+fn write_to_client(link: &mut Link, pool: &mut Pool, sid: &[u8], message: &Message<'_>) -> u64 {
     let (header_len, from) = headers_for(link, message);
     let (subject, reply) = subject::delivered_as(message.subject, message.reply);
     let size = size_of_body(&message.body[from as usize..]);
@@ -337,6 +344,7 @@ fn write_to_client(link: &mut Link, pool: &mut Pool, sid: &[u8], message: &Messa
         from,
         message,
     );
+    size.into()
 }
 
 /// What stands in the line to a server beside the message itself.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::mesh::client::introduce_all;
 use crate::mesh::{Client, Cluster, Plan, on_each_layout};
-use crate::support::poll;
+use crate::support::{Kind, poll};
 
 #[track_caller]
 fn talk(cluster: &Cluster) {
@@ -211,6 +211,21 @@ fn a_server_that_was_ended_in_order_is_not_missed_and_may_come_back() {
         }
         cluster.restart(2);
         cluster.await_whole();
+    });
+}
+
+#[test]
+fn a_server_that_was_ended_in_order_is_found_again_also_without_those_who_told_of_it() {
+    on_each_layout(3, |layout| {
+        if layout.0[2] == Kind::Real {
+            // nats-server does not remember whom it only heard of.
+            return;
+        }
+        let mut cluster = Plan::new(layout).start();
+        cluster.kill(0);
+        cluster.stop(1);
+        cluster.restart(1);
+        assert!(poll(|| cluster.links(1).contains_key("c").then_some(())).is_some());
     });
 }
 

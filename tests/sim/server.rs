@@ -288,18 +288,18 @@ impl Server {
     }
 }
 
-/// What is counted by account is, together, what is counted of all clients; nobody is left.
+/// What is counted by account is, together, what each client's connection has counted; nobody is left.
 #[track_caller]
 fn check_accounts(report: &ShardReport) {
     let mut sum = AccountReport::default();
     report.accounts.iter().for_each(|account| sum.merge(account));
-    let counters = &report.counters;
+    let clients = |of: fn(&ConnectionReport) -> u64| report.closed.iter().map(of).sum();
     let all = AccountReport {
-        in_msgs: counters.in_client_msgs,
-        in_bytes: counters.in_client_bytes,
-        out_msgs: counters.out_client_msgs,
-        out_bytes: counters.out_client_bytes,
-        slow_consumers: counters.slow_consumers_clients,
+        in_msgs: clients(|client| client.in_msgs),
+        in_bytes: clients(|client| client.in_bytes),
+        out_msgs: clients(|client| client.out_msgs),
+        out_bytes: clients(|client| client.out_bytes),
+        slow_consumers: report.counters.slow_consumers_clients,
         ..AccountReport::default()
     };
     assert_eq!(sum, all, "accounts and clients count differently");

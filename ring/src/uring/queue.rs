@@ -49,7 +49,7 @@ impl Queues {
         self.sq.taskrun() || self.sq.cq_overflow()
     }
 
-    /// Whether an enter would bring anything about.
+    /// Whether there is something to hand over, to collect or to run.
     pub(super) fn has_work(&mut self) -> bool {
         self.cq.sync();
         !self.sq.is_empty() || !self.cq.is_empty() || self.wants_enter()

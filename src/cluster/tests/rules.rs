@@ -642,7 +642,7 @@ fn a_hash_does_not_keep_a_server_from_dialling_gossiped_peers() {
 }
 
 #[test]
-fn who_said_that_it_stops_is_neither_dialled_nor_missed() {
+fn who_said_that_it_stops_is_not_missed_and_still_looked_for() {
     for says_so_in_time in [true, false] {
         let mut talk = Talk::new(options());
         let conns = [0, 1, 2].map(|index| {
@@ -662,15 +662,31 @@ fn who_said_that_it_stops_is_neither_dialled_nor_missed() {
             talk.tell(leaving());
         }
         assert_eq!(talk.mesh.missing_links(), 0, "{says_so_in_time}");
-        let out = talk.wait(Duration::from_secs(600));
-        assert!(out.is_empty(), "{says_so_in_time}: {out:?}");
+        // It may only be started again, where nobody else knows this server.
+        let out = words(&talk.wait(Duration::from_secs(10)));
+        assert_eq!(out, ["dial 10.0.0.1:6222"], "{says_so_in_time}");
+        assert_eq!(talk.mesh.missing_links(), 0, "{says_so_in_time}");
     }
 }
 
-/// How often a server dials another one for ten minutes that takes each connection and then denies it.
-fn dials_of_who_is_denied(mut talk: Talk, mut out: Vec<Action>) -> usize {
+#[test]
+fn who_is_said_to_stop_and_stays_is_missed_when_it_is_lost() {
+    let mut talk = Talk::new(MeshOptions { pool_size: None, ..options() });
+    let conn = talk.joined(1, &info("NX"));
+    let out = talk.tell(Event::Leaving { id: "NX".to_owned() });
+    assert!(out.is_empty() && !talk.mesh.links()[0].lame_duck, "{out:?}");
+    talk.wait(Duration::from_secs(11));
+    talk.tell(RouteEvent::Closed { conn, reason: R::ClientClosed });
+    assert_eq!(talk.mesh.missing_links(), 1);
+}
+
+/// How often a server dials another one for ten minutes that takes each connection and then denies it,
+/// with a word or without.
+fn dials_of_who_is_denied(mut talk: Talk, mut out: Vec<Action>, silently: bool) -> usize {
     let (mut dials, end) = (0, talk.now + Duration::from_secs(600));
     while talk.now < end {
+        // Others answer elsewhere.
+        out.retain(|action| !matches!(action, Action::Dial { address, .. } if address.ip() != peer(2).ip()));
         let dialed = talk.dialed(&out);
         dials += dialed.len();
         out = Vec::new();
@@ -679,7 +695,11 @@ fn dials_of_who_is_denied(mut talk: Talk, mut out: Vec<Action>) -> usize {
             let known = RouteInfo { ip: "nats-route://10.0.0.2:6222/".to_owned(), ..known };
             out.extend(talk.info(conn, &known));
             let text = "Authorization Violation".to_owned();
-            out.extend(talk.tell(RouteEvent::Refused { conn, text }));
+            out.extend(talk.tell(if silently {
+                RouteEvent::Closed { conn, reason: R::ClientClosed }
+            } else {
+                RouteEvent::Refused { conn, text }
+            }));
         }
         out.extend(talk.wait(Duration::from_millis(100)));
     }
@@ -689,22 +709,22 @@ fn dials_of_who_is_denied(mut talk: Talk, mut out: Vec<Action>) -> usize {
 #[test]
 fn who_is_not_let_in_by_a_gossiped_server_tries_less_and_less_often() {
     let hash = bcrypt::hash("clear", 4).unwrap();
-    let auth = Some(RouteAuth { user: "u".into(), password: hash });
-    let mut talk = Talk::new(MeshOptions { auth, pool_size: None, ..options() });
-    let (conn, _) = talk.accept(1);
-    let mut hello = connect();
-    (hello.user, hello.pass) = ("u".to_owned(), "clear".to_owned());
-    let out = talk.connect(conn, &hello);
-    assert_eq!(words(&out), ["check"]);
-    talk.tell(Event::Verdict { conn, accepted: true });
-    talk.info(conn, &info("NX"));
-    let ip = "nats-route://10.0.0.2:6222/".to_owned();
-    let out = talk.info(conn, &RouteInfo { ip, auth_required: true, ..info("NY") });
-    let dials = dials_of_who_is_denied(talk, out);
-    assert!(
-        (15..=25).contains(&dials),
-        "{dials}: after 4 s, 8 s, 16 s, and then every 30 s to 38 s"
-    );
+    for (pool_size, silently) in [(None, false), (None, true), (Some(3), false), (Some(3), true)] {
+        let auth = Some(RouteAuth { user: "u".into(), password: hash.clone() });
+        let mut talk = Talk::new(MeshOptions { auth, pool_size, ..options() });
+        let (conn, _) = talk.accept(1);
+        let hello = RouteConnect { user: "u".to_owned(), pass: "clear".to_owned(), ..connect() };
+        assert_eq!(words(&talk.connect(conn, &hello)), ["check"]);
+        talk.tell(Event::Verdict { conn, accepted: true });
+        talk.info(conn, &info("NX"));
+        let ip = "nats-route://10.0.0.2:6222/".to_owned();
+        let out = talk.info(conn, &RouteInfo { ip, auth_required: true, ..info("NY") });
+        let dials = dials_of_who_is_denied(talk, out, silently);
+        // After 1, 2, 4, 8, 16 seconds and then each 30; for the pool, and for the system account.
+        let lanes = if pool_size.is_some() { 2 } else { 1 };
+        let expected = 20 * lanes..=25 * lanes;
+        assert!(expected.contains(&dials), "{pool_size:?}, {silently}: {dials}");
+    }
 }
 
 #[test]
@@ -712,7 +732,7 @@ fn who_is_not_let_in_by_a_configured_server_tries_each_second() {
     let routes = vec![route("10.0.0.2", 6222)];
     let mut talk = Talk::new(MeshOptions { routes, pool_size: None, ..options() });
     let out = talk.wait(Duration::ZERO);
-    let dials = dials_of_who_is_denied(talk, out);
+    let dials = dials_of_who_is_denied(talk, out, false);
     assert!((540..=601).contains(&dials), "{dials}");
 }
 

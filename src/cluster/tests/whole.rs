@@ -170,7 +170,10 @@ fn trouble(world: &mut World, steps: usize) {
         let (one, other) = (world.rng.usize(..nodes), world.rng.usize(..nodes));
         match world.rng.u8(..8) {
             0 | 1 => {
-                let silently = world.rng.bool();
+                let (silently, says_so) = (world.rng.bool(), world.rng.bool());
+                if says_so {
+                    world.say_goodbye(one);
+                }
                 world.kill(one, silently);
             }
             2 | 3 if world.nodes[one].mesh.is_none() => world.start(one),

@@ -123,6 +123,16 @@ impl World {
         self.wake(node);
     }
 
+    /// Others hear in the system account that a server stops, whether it does or not.
+    pub(super) fn say_goodbye(&mut self, node: usize) {
+        let id = self.nodes[node].options.server_id.clone();
+        for other in (0..self.nodes.len()).filter(|other| *other != node) {
+            if self.nodes[other].mesh.is_some() && self.rng.bool() {
+                self.tell(other, Event::Leaving { id: id.clone() });
+            }
+        }
+    }
+
     /// Ends a server at once. Its peers notice, or not before a PING would have told.
     pub(super) fn kill(&mut self, node: usize, silently: bool) {
         self.nodes[node].mesh = None;
