@@ -154,12 +154,13 @@ impl Engine {
         }
     }
 
-    /// Closes some clients, or all of them.
+    /// Closes some clients, or all of them. Routes stay.
     pub(super) fn close_some(&mut self, how_many: usize, reason: CloseReason) {
+        let is_client = |index: u32| self.clients[index as usize].is_some();
         let open: Vec<u32> = self
             .links
             .iter()
-            .filter(|(_, link)| link.closing == Closing::No)
+            .filter(|(index, link)| link.closing == Closing::No && is_client(*index))
             .map(|(index, _)| index)
             .take(how_many)
             .collect();

@@ -259,6 +259,23 @@ fn a_lame_duck_is_no_longer_recommended_and_still_carries_messages() {
 }
 
 #[test]
+fn a_lame_duck_keeps_its_routes_until_its_last_client_is_gone() {
+    on_each_layout(2, |layout| {
+        let plan =
+            Plan::new(layout).top("lame_duck_grace_period: \"1s\"\nlame_duck_duration: \"30s\"");
+        let mut cluster = plan.start();
+        let _clients = [0, 1, 2].map(|_| cluster.client(1));
+        cluster.nodes[1].signal("USR2");
+        cluster.nodes[1].await_log("Initiating Shutdown...");
+        let log = cluster.nodes[1].log();
+        cluster.nodes[1].wait_exit();
+        let (_, closing) = log.split_once("Closing existing clients").expect("it has clients");
+        let (closing, _) = closing.split_once("Initiating Shutdown...").expect("it stops then");
+        assert!(!closing.contains("Router connection closed"), "{closing}");
+    });
+}
+
+#[test]
 fn a_lame_duck_without_clients_ends_at_once() {
     on_each_layout(2, |layout| {
         let mut cluster = Plan::new(layout).start();
