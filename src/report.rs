@@ -125,6 +125,12 @@ pub struct AccountReport {
 }
 
 impl AccountReport {
+    /// Nothing yet.
+    #[must_use]
+    pub fn blank(account: AccountId) -> Self {
+        Self { account, ..Self::default() }
+    }
+
     /// Its clients have published so many messages.
     #[inline]
     pub const fn count_in(&mut self, msgs: u64, bytes: u64) {
@@ -144,8 +150,8 @@ impl AccountReport {
     pub fn joined(reports: &[ShardReport]) -> Vec<Self> {
         let mut joined: BTreeMap<AccountId, Self> = BTreeMap::new();
         for report in reports.iter().flat_map(|report| &report.accounts) {
-            let none = Self { account: report.account, ..Self::default() };
-            joined.entry(report.account).or_insert(none).merge(report);
+            let sum = joined.entry(report.account).or_insert_with(|| Self::blank(report.account));
+            sum.merge(report);
         }
         joined.into_values().collect()
     }
@@ -155,7 +161,7 @@ impl AccountReport {
     pub fn find(joined: &[Self], account: AccountId) -> Self {
         match joined.binary_search_by_key(&account, |report| report.account) {
             Ok(place) => joined[place],
-            Err(_) => Self { account, ..Self::default() },
+            Err(_) => Self::blank(account),
         }
     }
 

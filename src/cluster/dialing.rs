@@ -99,13 +99,13 @@ impl Mesh {
             target.failures = 0;
             target.forget_at = Time::MAX;
         }
-        if self.remotes.get_mut(&id).is_some_and(|remote| std::mem::take(&mut remote.repairs) > 0) {
-            self.expect_repair(&id, turn.now);
-        }
         if let Some(remote) = self.remotes.get_mut(&id) {
             // The PING came behind what had to be said again, and so that has arrived.
             let is_sure = |(_, repeated): &mut (Time, Time)| turn.now.since(*repeated) > rtt;
             remote.unsure.take_if(is_sure);
+            if std::mem::take(&mut remote.repairs) > 0 {
+                self.expect_repair(&id, turn.now);
+            }
         }
         if let Some(Lane::Account(account)) = &lane {
             // It would have refused the connection before it answered.
@@ -356,23 +356,22 @@ impl Mesh {
     pub(super) fn attempt_failed(&mut self, want: Want, now: Time) {
         self.attempts.remove(&want);
         self.name_changed(&want.endpoint, now);
-        let Some(delay) = self.delay_after_failure(&want.endpoint) else { return };
+        let has_sibling = self.has_connected_sibling(&want.endpoint);
+        let Some(target) = self.targets.get_mut(&want.endpoint) else { return };
+        target.failures = target.failures.saturating_add(1);
         let pooled = Want { endpoint: want.endpoint.clone(), account: None };
         if want.account.is_some() && self.attempts.contains_key(&pooled) {
             // Once the pool is connected, accounts follow.
             return;
         }
+        let options = &self.options;
+        let mut delay = target.delay_after_failure(
+            options.connect_retries,
+            options.connect_backoff || has_sibling,
+            &mut self.rng,
+        );
+        delay += jitter(&mut self.rng, REDIAL_JITTER);
         self.schedule(want, now + delay);
-    }
-
-    /// Another dial of an address has led to nothing: how long to wait before the next.
-    pub(super) fn delay_after_failure(&mut self, endpoint: &Endpoint) -> Option<Duration> {
-        let has_backoff = self.options.connect_backoff || self.has_connected_sibling(endpoint);
-        let target = self.targets.get_mut(endpoint)?;
-        target.failures = target.failures.saturating_add(1);
-        let retries = self.options.connect_retries;
-        let delay = target.delay_after_failure(retries, has_backoff, &mut self.rng);
-        Some(delay + jitter(&mut self.rng, REDIAL_JITTER))
     }
 
     /// The server behind a connection is known now.

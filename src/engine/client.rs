@@ -319,8 +319,6 @@ impl Engine {
         client.in_bytes += u64::from(publish.size);
         self.counters.in_msgs += 1;
         self.counters.in_bytes += u64::from(publish.size);
-        self.counters.in_client_msgs += 1;
-        self.counters.in_client_bytes += u64::from(publish.size);
         self.tallies.of(client.account).count_in(1, u64::from(publish.size));
         if client.pedantic && !subject::is_valid_literal(publish.subject) {
             self.refuse(index, client, ErrorText::InvalidPublishSubject);
@@ -410,8 +408,6 @@ impl Engine {
     ) {
         self.counters.out_msgs += clients.0 + routes.0;
         self.counters.out_bytes += clients.1 + routes.1;
-        self.counters.out_client_msgs += clients.0;
-        self.counters.out_client_bytes += clients.1;
         self.tallies.of(account).count_out(clients.0, clients.1);
     }
 

@@ -354,8 +354,6 @@ impl Speaker for Client {
         let Some((count, stride, _)) = run else { return 0 };
         self.in_msgs += count as u64;
         self.in_bytes += count as u64 * size;
-        engine.counters.in_client_msgs += count as u64;
-        engine.counters.in_client_bytes += count as u64 * size;
         engine.tallies.of(account).count_in(count as u64, count as u64 * size);
         engine.after_publish(index, self);
         count * stride

@@ -98,11 +98,6 @@ impl Engine {
     /// A connection is being closed; it stands in its place.
     pub(super) fn note_closed(&mut self, index: u32, reason: CloseReason) {
         let Some(mut client) = self.clients[index as usize].take() else { return };
-        let slow = matches!(
-            reason,
-            CloseReason::SlowConsumerPendingBytes | CloseReason::SlowConsumerWriteDeadline
-        );
-        self.tallies.of(client.account).slow_consumers += u64::from(slow);
         let refused = reason == CloseReason::AuthenticationFailure && client.phase != Phase::Open;
         if refused && self.listening_to_refusals() {
             self.push_news(index, &client, ClientChange::Refused, Some(reason));

@@ -6,6 +6,7 @@ use crate::report::{
     SubscriptionReport,
 };
 use crate::session::Client;
+use crate::stats::Counters;
 use crate::sublist::{self, Owner, Subscription};
 
 use super::Engine;
@@ -15,7 +16,7 @@ impl Engine {
         let pages = |slots: &Slots| slots.from as usize..slots.to as usize;
         ShardReport {
             shard: self.mail.shard,
-            counters: self.counters,
+            counters: self.counters_of_all(),
             connections_open: self.clients.iter().flatten().count() as u64,
             routes_open: self.registered_routes(),
             leafs_open: 0,
@@ -50,6 +51,18 @@ impl Engine {
             } else {
                 Vec::new()
             },
+        }
+    }
+
+    /// The counters; what clients do is counted by account.
+    fn counters_of_all(&self) -> Counters {
+        let clients = self.tallies.sum();
+        Counters {
+            in_client_msgs: clients.in_msgs,
+            in_client_bytes: clients.in_bytes,
+            out_client_msgs: clients.out_msgs,
+            out_client_bytes: clients.out_bytes,
+            ..self.counters
         }
     }
 

@@ -26,16 +26,20 @@ impl Tallies {
     #[cold]
     fn make_room(&mut self, account: AccountId) {
         let numbers = (0..=account.0).skip(self.accounts.len()).map(AccountId);
-        let fresh = numbers.map(|account| AccountReport { account, ..AccountReport::default() });
-        self.accounts.extend(fresh);
+        self.accounts.extend(numbers.map(AccountReport::blank));
     }
 
     /// The accounts of which there is something to tell, in the order of their numbers.
     pub(super) fn reports(&self) -> Vec<AccountReport> {
-        let is_blank = |report: &&AccountReport| {
-            **report == AccountReport { account: report.account, ..AccountReport::default() }
-        };
+        let is_blank = |report: &AccountReport| *report == AccountReport::blank(report.account);
         self.accounts.iter().filter(|report| !is_blank(report)).copied().collect()
+    }
+
+    /// What the clients of all accounts do together.
+    pub(super) fn sum(&self) -> AccountReport {
+        let mut sum = AccountReport::default();
+        self.accounts.iter().for_each(|account| sum.merge(account));
+        sum
     }
 }
 
@@ -50,8 +54,8 @@ mod tests {
         tallies.of(AccountId(1)).clients += 1;
         tallies.of(AccountId(2)).clients += 1;
         tallies.of(AccountId(2)).clients -= 1;
-        let one = AccountReport { account: AccountId(1), clients: 1, ..AccountReport::default() };
-        let three = AccountReport { account: AccountId(3), in_msgs: 2, ..AccountReport::default() };
+        let one = AccountReport { clients: 1, ..AccountReport::blank(AccountId(1)) };
+        let three = AccountReport { in_msgs: 2, ..AccountReport::blank(AccountId(3)) };
         assert_eq!(tallies.reports(), [one, three]);
     }
 }

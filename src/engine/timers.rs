@@ -178,6 +178,9 @@ impl Engine {
             self.counters.slow_consumers_routes += 1;
         } else {
             self.counters.slow_consumers_clients += 1;
+            if let Some(client) = self.clients[index as usize].as_deref() {
+                self.tallies.of(client.account).slow_consumers += 1;
+            }
         }
         self.close(index, End { reason, error: None });
     }

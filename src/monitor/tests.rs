@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -24,6 +24,8 @@ use crate::stats::Counters;
 
 mod cluster;
 mod options;
+#[path = "../../tests/tools/mod.rs"]
+mod tools;
 
 /// A server that stands still: its lists are whole in the reports, and are sliced when asked for.
 #[derive(Clone, Debug)]
@@ -450,14 +452,15 @@ impl Peer {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("peer.conf");
         std::fs::write(&config, PEER_CONFIG).unwrap();
-        let mut process = Command::new(peer_program())
-            .arg("-c")
-            .arg(&config)
-            .arg("--ports_file_dir")
-            .arg(directory.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut process =
+            Command::new(tools::tool("server").expect("scripts/tools makes nats-server"))
+                .arg("-c")
+                .arg(&config)
+                .arg("--ports_file_dir")
+                .arg(directory.path())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
         let ports = await_ports(directory.path(), &mut process);
         let url = |kind: &str, scheme: &str| {
             let url = ports[kind][0].as_str().unwrap().strip_prefix(scheme).unwrap();
@@ -495,14 +498,6 @@ server_metadata: {k: v}
 max_subscriptions: 100
 authorization { user: al, password: pw }
 "#;
-
-/// The real nats-server, made by `scripts/tools` on first use.
-fn peer_program() -> PathBuf {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/tools");
-    let output = Command::new(script).arg("server").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim_end().into()
-}
 
 fn await_ports(directory: &Path, process: &mut Child) -> serde_json::Value {
     let path = directory.join(format!("nats-server_{}.ports", process.id()));

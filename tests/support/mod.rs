@@ -15,6 +15,11 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use tools::tool;
+
+#[path = "../tools/mod.rs"]
+mod tools;
+
 /// How long a test waits for something that must happen.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
@@ -298,13 +303,6 @@ pub(crate) fn python() -> PathBuf {
 pub(crate) fn nats_cli() -> Option<PathBuf> {
     static PATH: OnceLock<Option<PathBuf>> = OnceLock::new();
     PATH.get_or_init(|| tool("cli")).clone()
-}
-
-fn tool(name: &str) -> Option<PathBuf> {
-    let script = root().join("scripts/tools");
-    let output = Command::new(script).arg(name).stderr(Stdio::inherit()).output().unwrap();
-    let path = String::from_utf8(output.stdout).unwrap();
-    output.status.success().then(|| PathBuf::from(path.trim()))
 }
 
 /// The checkout.
