@@ -164,7 +164,8 @@ impl Control {
     pub(super) async fn run(self: &Rc<Self>, mut ways: Ways, logging: &Logging) {
         let (done, mut duck_is_done) = mpsc::unbounded_channel();
         self.ask_mesh(None);
-        self.ask_events(None);
+        self.begin_presence().await;
+        tracing::info!("Server is ready");
         loop {
             let next = tokio::select! {
                 Some(signal) = ways.signals.recv() => self.on_signal(signal, logging, &done),

@@ -71,7 +71,6 @@ fn serve(mut loaded: Loaded, program: &str, logging: &Logging) -> Result<(), Str
     };
     let listeners = Listeners { clients: listener, routes: routes.map(|(socket, _)| socket) };
     let shards = Shards::start(&loaded.options, &identity, &known, listeners, &notices)?;
-    tracing::info!("Server is ready");
     tokio_uring::start(async {
         let (control, told) = Control::new(loaded, identity, (known, mesh), shards, files);
         let ways = Ways { signals: signals.events, notices: noticed, answers, told };

@@ -219,15 +219,23 @@ impl Control {
             return;
         }
         self.ask_events(Some(Event::Shutdown));
-        // A shard answers before it reads what other shards sent; so what the first one passes on
-        // has been read by all when they have answered several times.
-        let settled = async {
-            for _ in 0..4 {
-                self.reports(ReportRequest::default()).await;
-            }
-        };
         // A shard that hangs does not keep the server from ending.
-        let _ = timeout(LEAVE_TIMEOUT, settled).await;
+        let _ = timeout(LEAVE_TIMEOUT, self.settled()).await;
+    }
+
+    /// Subscribes to what the server answers, and waits until all shards know.
+    pub(super) async fn begin_presence(self: &Rc<Self>) {
+        self.ask_events(None);
+        // A shard that hangs does not keep the others from serving.
+        let _ = timeout(ANSWER_TIMEOUT, self.settled()).await;
+    }
+
+    /// Waits until all shards have read what they were told, and what the first one has passed on of it: a
+    /// shard answers before it reads what other shards sent.
+    async fn settled(self: &Rc<Self>) {
+        for _ in 0..4 {
+            self.reports(ReportRequest::default()).await;
+        }
     }
 
     /// Asks every shard for something; a shard that ends meanwhile is left out.
