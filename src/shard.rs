@@ -23,6 +23,7 @@ pub struct Shard<R> {
     done: Vec<Completion>,
     acceptors: Vec<Acceptor>,
     pushed: bool,
+    sleeps: u64,
 }
 
 struct Acceptor {
@@ -39,7 +40,7 @@ impl<R: Ring> Shard<R> {
     /// A shard without a listener.
     #[must_use]
     pub fn new(ring: R, engine: Engine) -> Self {
-        Self { ring, engine, done: Vec::new(), acceptors: Vec::new(), pushed: false }
+        Self { ring, engine, done: Vec::new(), acceptors: Vec::new(), pushed: false, sleeps: 0 }
     }
 
     /// Accepts connections from now on, for `shards` shards. For each door once.
@@ -91,13 +92,20 @@ impl<R: Ring> Shard<R> {
         }
         let now = self.ring.now();
         // The upper bound of when what is handled now came in.
-        let waited = !wait.is_zero() && !self.pushed;
+        let counters = self.ring.counters();
+        let slept = std::mem::replace(&mut self.sleeps, counters.sleeps) != counters.sleeps;
+        let waited = slept || (!wait.is_zero() && !self.pushed);
         let came_at = if waited { now } else { before };
         self.engine.begin_turn(now, came_at);
-        self.engine.note_ring(&self.ring.counters());
-        self.engine.read_letters();
+        self.engine.note_ring(&counters);
         let mut done = std::mem::take(&mut self.done);
-        for completion in done.drain(..) {
+        let mut all = done.drain(..).peekable();
+        // What left before the ring slept does not count as waiting when the letters are read.
+        while let Some(sent) = all.next_if(|it| matches!(it.outcome, Outcome::Sent { .. })) {
+            self.engine.complete(sent);
+        }
+        self.engine.read_letters();
+        for completion in all {
             self.complete(completion);
         }
         self.done = done;

@@ -44,7 +44,8 @@ pub trait Ring {
     fn push(&mut self, token: Token, op: Op);
 
     /// Starts what was pushed, waits at most `wait` for something to complete or for the doorbell
-    /// (a zero wait does not wait), and appends all completions that are there to `done`.
+    /// (a zero wait does not wait), and appends all completions that are there to `done`. Sends that
+    /// may not wait ([`SendMode::Try`]) and go well need not end the wait.
     ///
     /// # Errors
     /// Only when the ring itself is broken; what goes wrong with one operation is its [`Outcome`].
@@ -232,8 +233,10 @@ pub enum Direction {
 /// Whether a send may wait for room in the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendMode {
-    /// Takes what the socket takes at once; `Sent` comes with the very next turn. A short or refused
-    /// send says so by its count, and is no error.
+    /// Takes what the socket takes at once; `Sent` comes with the very next turn, before everything
+    /// else. A short or refused send says so by its count, and is no error. When all was taken, and the
+    /// turn may wait, `Sent` comes no sooner than what ends the wait: who has more to do after it lets the
+    /// turn not wait.
     Try,
     /// Waits until the socket takes at least one byte.
     Wait,
@@ -285,6 +288,8 @@ pub enum Outcome {
         error: Option<Errno>,
         /// For [`SendMode::ZeroCopy`]: the kernel copied after all.
         copied: bool,
+        /// It is told as soon as it was over; else it was over before the turn fell asleep.
+        timely: bool,
     },
     /// The socket has room; or it is dead, or the peer has finished, and a send that waits says more.
     HasRoom,

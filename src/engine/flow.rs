@@ -20,6 +20,14 @@ const HELD_TICK: Duration = Duration::from_millis(10);
 /// From this length on a send without copying may pay.
 const ZERO_COPY_BYTES_MIN: usize = 64 << 10;
 
+/// The sends of a turn.
+#[derive(Default)]
+pub(super) struct Leaving {
+    is_some: bool,
+    /// Something follows when they are over; the turn that carries them out is not to sleep first.
+    pub(super) is_awaited: bool,
+}
+
 impl Engine {
     /// Holds a publisher that must wait for somebody.
     pub(super) fn hold_if_all_slow(&mut self, index: u32, client: &mut Client) {
@@ -138,6 +146,7 @@ impl Engine {
         bytes: usize,
         error: Option<Errno>,
         copied: bool,
+        timely: bool,
     ) {
         let now = self.now;
         let Some((link, pool)) = self.links.with_pool(token.index) else { return };
@@ -157,7 +166,11 @@ impl Engine {
         }
         self.pending_change += link.count_bytes();
         let came_at = link.came_at;
-        self.latency.sent(now, came_at);
+        if timely {
+            self.latency.sent(now, came_at);
+        } else {
+            self.latency.sent_at_some_time();
+        }
         self.counters.sends += 1;
         self.counters.short_sends += u64::from(!whole && error.is_none());
         self.counters.zero_copy_copied += u64::from(copied);
@@ -193,12 +206,14 @@ impl Engine {
 
     /// Each link that something was queued for sends it, if it is not sending already.
     pub(super) fn flush(&mut self, clock: &dyn Fn() -> Time) {
+        self.leaving = Leaving::default();
         let dirty = self.links.take_dirty();
         for index in &dirty {
             self.flush_link(*index, clock);
         }
         self.links.restore_dirty(dirty);
         if !self.router.overflowed.is_empty() {
+            self.leaving.is_awaited = true;
             self.settle_overflowed();
         }
         let change = std::mem::take(&mut self.pending_change);
@@ -206,6 +221,10 @@ impl Engine {
             // Relaxed: a bound, not an order. Adding a negative number wraps around to less.
             self.shared.pending_bytes.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
         }
+        let somebody_waits = !self.held.is_empty() || !self.told_slow.is_empty();
+        let is_awaited =
+            somebody_waits || self.is_over_memory() || self.latency.is_one_to_be_timed();
+        self.leaving.is_awaited |= self.leaving.is_some && is_awaited;
     }
 
     fn flush_link(&mut self, index: u32, clock: &dyn Fn() -> Time) {
@@ -262,6 +281,8 @@ impl Engine {
         }
         self.counters.zero_copy_sends += u64::from(mode == SendMode::ZeroCopy);
         self.ops.push((token, Op::Send { socket: link.socket, batch, mode }));
+        self.leaving.is_some = true;
+        self.leaving.is_awaited |= link.has_work() || link.closing != Closing::No;
         if mode != SendMode::Try {
             self.watch_progress(token);
         }

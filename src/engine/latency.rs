@@ -3,6 +3,8 @@
 //! When bytes came in is not known; that they came after the turn before had ended is. So every
 //! latency is measured from there, and is never too short.
 
+use std::time::Duration;
+
 use ring::Time;
 
 use crate::hist::Hist;
@@ -22,7 +24,12 @@ pub(super) struct Latencies {
     before: (Time, Time),
     /// Sends of this turn.
     sends: u64,
+    /// Sends that were over at a time that is not known, since the last one that was timed.
+    untimed: u64,
 }
+
+/// So many sends may go by without one being timed.
+const UNTIMED_MAX: u64 = 16;
 
 impl Latencies {
     pub(super) fn begin_turn(&mut self, came_at: Time) {
@@ -37,23 +44,34 @@ impl Latencies {
 
     /// A send is over whose bytes came in at `came_at`.
     pub(super) fn sent(&mut self, now: Time, came_at: Time) {
-        self.delivery.record(now - came_at);
+        let sends = 1 + std::mem::take(&mut self.untimed);
+        self.delivery.record_n(nanos(now - came_at), sends);
         // A send that waited is measured whole: what came before it is next to nothing.
         let (last_came_at, flushed_at) = self.before;
-        self.send.record(now - if came_at == last_came_at { flushed_at } else { came_at });
+        let began = if came_at == last_came_at { flushed_at } else { came_at };
+        self.send.record_n(nanos(now - began), sends);
+    }
+
+    /// A send was over before the ring slept: the next one that is timed counts for it, too.
+    pub(super) fn sent_at_some_time(&mut self) {
+        self.untimed += 1;
+    }
+
+    /// Whether it is time to look when a send is over, which costs a call of the kernel more.
+    pub(super) const fn is_one_to_be_timed(&self) -> bool {
+        self.untimed >= UNTIMED_MAX
     }
 
     /// Messages were taken out of the mailbox that another shard's turn at `posted_at` filled.
     pub(super) fn taken(&mut self, now: Time, posted_at: Time, messages: u32) {
-        let nanos = u64::try_from((now - posted_at).as_nanos()).unwrap_or(u64::MAX);
-        self.mailbox.record_n(nanos, u64::from(messages));
+        self.mailbox.record_n(nanos(now - posted_at), u64::from(messages));
     }
 
     /// The turn that began at `now` has handed everything to the ring.
     pub(super) fn end_turn(&mut self, now: Time, clock: Time) {
         self.turn.record(clock - now);
-        let nanos = u64::try_from((clock - self.came_at).as_nanos()).unwrap_or(u64::MAX);
-        self.processing.record_n(nanos, std::mem::take(&mut self.sends));
+        let sends = std::mem::take(&mut self.sends);
+        self.processing.record_n(nanos(clock - self.came_at), sends);
         self.before.1 = clock;
     }
 
@@ -66,6 +84,10 @@ impl Latencies {
             (Stage::Mailbox, self.mailbox.clone()),
         ]
     }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -99,6 +121,23 @@ mod tests {
             ("mailbox", 3, 300),
         ];
         assert_eq!(counted(&latencies), expected);
+    }
+
+    #[test]
+    fn a_send_whose_end_was_slept_over_counts_as_the_next_one() {
+        let mut latencies = Latencies::default();
+        latencies.begin_turn(at(1000));
+        let came_at = latencies.send();
+        latencies.end_turn(at(1000), at(1200));
+        for _ in 0..UNTIMED_MAX {
+            assert!(!latencies.is_one_to_be_timed());
+            latencies.sent_at_some_time();
+        }
+        assert!(latencies.is_one_to_be_timed());
+        latencies.sent(at(1500), came_at);
+        assert!(!latencies.is_one_to_be_timed());
+        let all = 1 + UNTIMED_MAX;
+        assert_eq!(counted(&latencies)[0], ("delivery", all, all * 500));
     }
 
     #[test]

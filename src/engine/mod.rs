@@ -155,6 +155,7 @@ pub struct Engine {
     tallies: tallies::Tallies,
     counters: Counters,
     latency: Latencies,
+    leaving: flow::Leaving,
     said: complaints::Said,
     random: fastrand::Rng,
     seed: u64,
@@ -226,6 +227,7 @@ impl Engine {
             tallies: tallies::Tallies::default(),
             counters: Counters::default(),
             latency: Latencies::default(),
+            leaving: flow::Leaving::default(),
             said: complaints::Said::default(),
             random: fastrand::Rng::with_seed(seed.rotate_left(17)),
             seed,
@@ -319,8 +321,8 @@ impl Engine {
         match outcome {
             Outcome::Received { bytes } => self.received(token, &bytes),
             Outcome::ReceiveEnded { reason } => self.receive_ended(token, reason),
-            Outcome::Sent { batch, bytes, error, copied } => {
-                self.sent(token, batch, bytes, error, copied);
+            Outcome::Sent { batch, bytes, error, copied, timely } => {
+                self.sent(token, batch, bytes, error, copied, timely);
             }
             Outcome::HasRoom => self.has_room(token),
             Outcome::Connected { socket } => self.connected(token, Ok(socket)),
@@ -356,7 +358,8 @@ impl Engine {
         /// Nothing is so far away that a turn now and then would hurt.
         const LONGEST: Duration = Duration::from_secs(60);
         let deaf = self.deaf && self.tell_when_deaf.is_some();
-        if !(self.starved.is_empty() && self.unread.is_empty()) || self.letters_waiting || deaf {
+        let at_once = self.letters_waiting || self.leaving.is_awaited || deaf;
+        if !(self.starved.is_empty() && self.unread.is_empty()) || at_once {
             return Duration::ZERO;
         }
         let timer = self.timers.next_deadline().map_or(LONGEST, |at| at - self.now);

@@ -38,6 +38,7 @@ impl SimRing {
             bell: bell.clone(),
             rung: false,
             pushed: Vec::new(),
+            untold: Vec::new(),
             dialed: VecDeque::new(),
             touched: BTreeSet::new(),
             in_flight: 0,

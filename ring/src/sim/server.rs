@@ -15,7 +15,7 @@ use super::network::{EndId, Owner};
 use super::rng::Rng;
 use super::world::{ListenerOwner, World};
 use crate::block::LeasePool;
-use crate::{Batch, Doorbell, Errno, Op, SendMode, Socket, Time, Token};
+use crate::{Batch, Completion, Doorbell, Errno, Op, SendMode, Socket, Time, Token};
 
 pub(super) struct Server {
     pub(super) ip: IpAddr,
@@ -99,6 +99,8 @@ pub(super) struct RingState {
     /// The bell was rung, and no turn has ended by it yet.
     pub(super) rung: bool,
     pub(super) pushed: Vec<(Token, Op)>,
+    /// Sends that were over before it fell asleep.
+    pub(super) untold: Vec<Completion>,
     pub(super) dialed: VecDeque<(Token, Result<EndId, Errno>)>,
     /// The numbers of sockets where something has changed since a look found nothing to do: all
     /// that have something to do are among them.

@@ -384,6 +384,27 @@ fn a_server_without_descriptors_keeps_who_waits() {
 }
 
 #[test]
+fn what_left_before_a_sleep_is_told_before_what_ended_it() {
+    let (mut ring, socket, peer) = pair(SimOptions::default());
+    ring.push(Token::new(1, 1), Op::Receive { socket });
+    turn(&mut ring);
+    ring.push(Token::new(1, 1), send(socket, b"hello", SendMode::Try));
+    assert!(turn(&mut ring).is_empty(), "nothing to wake up for");
+    ring.world().advance(Duration::from_millis(1));
+    assert_eq!(peer.received(), b"hello");
+    peer.send(b"hi");
+    ring.world().advance(Duration::from_secs(1));
+    let done = turn(&mut ring);
+    assert!(matches!(done[0].outcome, Outcome::Sent { bytes: 5, timely: false, .. }), "{done:?}");
+    assert!(matches!(done[1].outcome, Outcome::Received { .. }), "{done:?}");
+
+    ring.push(Token::new(1, 1), send(socket, b"again", SendMode::Try));
+    let mut done = Vec::new();
+    ring.turn(Duration::ZERO, &mut done).unwrap();
+    assert!(matches!(done[0].outcome, Outcome::Sent { bytes: 5, timely: true, .. }), "{done:?}");
+}
+
+#[test]
 fn a_zero_copy_send_keeps_its_batch_until_the_late_notice() {
     let late = Faults { zero_copy_late: 10_000, ..Faults::NONE };
     let (mut ring, socket, peer) = pair(SimOptions { faults: late, ..SimOptions::default() });

@@ -35,7 +35,7 @@ impl Trace {
                 self.bytes(bytes);
             }
             Outcome::ReceiveEnded { reason } => self.reason(*reason),
-            Outcome::Sent { batch: _, bytes, error, copied } => {
+            Outcome::Sent { batch: _, bytes, error, copied, timely: _ } => {
                 self.tagged(if *copied { 6 } else { 5 }, number(*error));
                 self.fold(*bytes as u64);
             }

@@ -35,6 +35,27 @@ impl Harvest {
         self.by_source.entry(Source::Socket(number)).or_default().push_back(completion);
     }
 
+    /// Whether it is so many sends of which all has left, and nothing else.
+    fn is_all_gone(&self, sends: usize) -> bool {
+        let all_gone = |it: &Completion| match &it.outcome {
+            Outcome::Sent { batch, bytes, .. } => *bytes == batch.remaining(),
+            _ => false,
+        };
+        let all = || self.by_source.values().flatten();
+        all().count() == sends && all().all(all_gone)
+    }
+
+    /// These sends, told after a sleep.
+    fn untold(&mut self) -> Vec<Completion> {
+        let mut all: Vec<_> = mem::take(&mut self.by_source).into_values().flatten().collect();
+        for completion in &mut all {
+            if let Outcome::Sent { timely, .. } = &mut completion.outcome {
+                *timely = false;
+            }
+        }
+        all
+    }
+
     fn of_dial(&mut self, token: Token, outcome: Outcome) {
         self.dials += 1;
         let completion = Completion { token, outcome };
@@ -71,14 +92,26 @@ impl World {
         self.counts.leases_held_over += self.rings[ring].leases.held() as u64;
         self.tell_time(ring);
         let mut harvest = Harvest::default();
+        let untold = mem::take(&mut self.rings[ring].untold);
+        let is_idle = untold.is_empty();
+        for completion in untold {
+            self.note(ring, &completion);
+            done.push(completion);
+        }
         let started = mem::take(&mut self.rings[ring].pushed);
-        let is_idle = started.is_empty();
+        let may_wait = is_idle && !wait.is_zero() && !self.is_rung(ring);
+        let tries = started.iter().filter(|(_, op)| is_try(op)).count();
+        let is_idle = is_idle && tries == started.len();
+        let may_sleep = is_idle && may_wait;
         for (token, op) in started {
             self.start(ring, token, op, &mut harvest);
         }
         self.answer_dials(ring, &mut harvest);
         self.look_at_sockets(ring, &mut harvest);
-        let is_idle = is_idle && harvest.by_source.is_empty();
+        if may_sleep && harvest.is_all_gone(tries) {
+            self.rings[ring].untold = harvest.untold();
+        }
+        let is_idle = (may_sleep || (is_idle && tries == 0)) && harvest.by_source.is_empty();
         self.hand_out(ring, harvest, done);
         self.note_wait(ring, is_idle, wait);
         Ok(())
@@ -479,7 +512,9 @@ impl World {
             Some((bytes, error, copied)) => {
                 self.stream(server, number).sending = false;
                 let outcome = match send.what {
-                    Leaving::Batch(batch, _) => Outcome::Sent { batch, bytes, error, copied },
+                    Leaving::Batch(batch, _) => {
+                        Outcome::Sent { batch, bytes, error, copied, timely: true }
+                    }
                     Leaving::Nothing => Outcome::HasRoom,
                 };
                 harvest.of_socket(number, token, outcome);
@@ -559,6 +594,10 @@ enum Piece {
 }
 
 /// Whether a completion follows.
+const fn is_try(op: &Op) -> bool {
+    matches!(op, Op::Send { mode: SendMode::Try, .. })
+}
+
 const fn has_completion(op: &Op) -> bool {
     match op {
         Op::Accept { .. }

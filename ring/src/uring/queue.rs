@@ -49,10 +49,15 @@ impl Queues {
         self.sq.taskrun() || self.sq.cq_overflow()
     }
 
+    /// Whether there is something to collect or to run.
+    pub(super) fn has_news(&mut self) -> bool {
+        self.cq.sync();
+        !self.cq.is_empty() || self.wants_enter()
+    }
+
     /// Whether there is something to hand over, to collect or to run.
     pub(super) fn has_work(&mut self) -> bool {
-        self.cq.sync();
-        !self.sq.is_empty() || !self.cq.is_empty() || self.wants_enter()
+        !self.sq.is_empty() || self.has_news()
     }
 
     /// Queues an entry; returns it when the queue is full.

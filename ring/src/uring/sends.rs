@@ -40,6 +40,14 @@ struct Slot {
     zero_copy: bool,
 }
 
+/// How a send ended.
+struct Ended {
+    /// Bytes, or an error below zero.
+    result: i32,
+    copied: bool,
+    timely: bool,
+}
+
 impl Default for Sends {
     fn default() -> Self {
         Self {
@@ -56,6 +64,11 @@ impl Sends {
     /// Whether what is prepared must be submitted before another send is.
     pub(super) fn is_full(&self) -> bool {
         self.headers.len() == HEADERS || self.slices.len() + SLICES_A_SEND > SLICES
+    }
+
+    /// How many sends complete with the next submission.
+    pub(super) fn silent(&self) -> usize {
+        self.silent.len()
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -146,14 +159,14 @@ impl Sends {
         } else if cqueue::notif(flags) {
             let copied = result.cast_unsigned() & NOTIFICATION_COPIED != 0;
             let result = slot.result.take().unwrap_or(0);
-            self.finish(at, result, copied, done);
+            self.finish(at, Ended { result, copied, timely: true }, done);
         } else {
-            self.finish(at, result, false, done);
+            self.finish(at, Ended { result, copied: false, timely: true }, done);
         }
     }
 
-    /// After a submission has returned: the silent sends are over.
-    pub(super) fn conclude(&mut self, done: &mut Vec<Completion>) {
+    /// After a submission has returned: the silent sends are over, `timely` when it has not slept.
+    pub(super) fn conclude(&mut self, timely: bool, done: &mut Vec<Completion>) {
         self.headers.clear();
         self.slices.clear();
         let mut silent = std::mem::take(&mut self.silent);
@@ -161,12 +174,14 @@ impl Sends {
             let slot = &self.slots[at as usize];
             let offered = i32::try_from(slot.offered).unwrap_or(i32::MAX);
             let result = slot.result.unwrap_or(offered);
-            self.finish(at, result, false, done);
+            let ended = Ended { result, copied: false, timely };
+            self.finish(at, ended, done);
         }
         self.silent = silent;
     }
 
-    fn finish(&mut self, at: u32, result: i32, copied: bool, done: &mut Vec<Completion>) {
+    fn finish(&mut self, at: u32, ended: Ended, done: &mut Vec<Completion>) {
+        let Ended { result, copied, timely } = ended;
         let slot = &mut self.slots[at as usize];
         let Some(batch) = slot.batch.take() else { return };
         self.free.push(at);
@@ -180,7 +195,7 @@ impl Sends {
             Some(error) if slot.zero_copy && no_lock(error) => (None, true),
             error => (error, copied),
         };
-        let outcome = Outcome::Sent { batch, bytes, error, copied };
+        let outcome = Outcome::Sent { batch, bytes, error, copied, timely };
         done.push(Completion { token: slot.token, outcome });
     }
 }

@@ -77,7 +77,7 @@ impl<W: World> Bench<W> {
                 Seen::Bytes(copy)
             }
             Outcome::ReceiveEnded { reason } => Seen::Ended(reason),
-            Outcome::Sent { batch, bytes, error, copied } => {
+            Outcome::Sent { batch, bytes, error, copied, .. } => {
                 Seen::Sent { batch, bytes, error, copied }
             }
             Outcome::HasRoom => Seen::HasRoom,
