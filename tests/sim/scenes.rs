@@ -57,6 +57,14 @@ impl Scene {
         panic!("no end in sight: {what}");
     }
 
+    /// Lets time pass; then the clients read.
+    fn run_for(&mut self, span: Duration) {
+        self.server.run_for(span);
+        for client in &mut self.clients {
+            client.read(&mut self.history);
+        }
+    }
+
     fn subscribe(&mut self, at: usize, filter: &str) -> usize {
         let sub = self.clients[at].subscribe(&mut self.history, filter, None, 0, None);
         self.flush(at);
@@ -98,6 +106,35 @@ fn a_send_that_is_the_last_to_end_frees_the_connection() {
     scene.flush(1);
     scene.server.run_for(Duration::from_secs(1));
     assert_eq!(scene.reasons(), ["Slow Consumer (Pending Bytes)"]);
+    scene.server.end();
+}
+
+/// A ring sleeps when a send has gone well, unless it is told not to; nothing else wakes it here.
+#[test]
+fn what_is_more_than_a_batch_leaves_although_nothing_else_happens() {
+    let faults = Faults { zero_copy_copied: 10_000, ..Faults::NONE };
+    let (buffer_bytes, window) = (64 << 10, 64 << 20);
+    let world = SimOptions { faults, buffer_bytes, window, ..SimOptions::default() };
+    let mut scene = Scene::new(&Config { world, max_pending: 64 << 20, ..Config::default() }, 2);
+    let sub = scene.subscribe(0, "much");
+    // From now on it is copied.
+    scene.publish(1, "much", 100_000);
+    scene.flush(1);
+    for _ in 0..40 {
+        scene.publish(1, "much", 100_000);
+    }
+    scene.run_for(Duration::from_secs(1));
+    assert_eq!(scene.got(sub), 41);
+    scene.server.end();
+}
+
+#[test]
+fn who_is_refused_is_told_and_closed_although_nothing_else_happens() {
+    let mut scene = Scene::new(&Config::default(), 1);
+    scene.clients[0].peer.send(b"HELLO\r\n");
+    scene.run_for(Duration::from_millis(500));
+    assert!(scene.clients[0].peer.ended().is_some());
+    assert_eq!(scene.clients[0].errors, ["Unknown Protocol Operation"]);
     scene.server.end();
 }
 
