@@ -71,24 +71,31 @@ pub(crate) struct TlsArgs {
     pub(crate) tls_first: bool,
 }
 
-/// Where the results go.
+/// How the results are shown.
 #[derive(Args, Debug, Default)]
-pub(crate) struct OutputArgs {
+pub(crate) struct PrintArgs {
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub(crate) json: bool,
+    /// No progress bar on a terminal
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+/// Where latencies go besides.
+#[derive(Args, Debug, Default)]
+pub(crate) struct OutputArgs {
+    #[command(flatten)]
+    pub(crate) print: PrintArgs,
     /// Name of this run in files and pictures (default: the server's product and version)
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
     /// Write the latencies as a percentile distribution; a run of several gets its name put in
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = new_file)]
     pub(crate) hgrm: Option<PathBuf>,
     /// Draw the percentiles
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = new_file)]
     pub(crate) svg: Option<PathBuf>,
-    /// No progress bar on a terminal
-    #[arg(long)]
-    pub(crate) quiet: bool,
 }
 
 /// What is sent.
@@ -184,7 +191,7 @@ pub(crate) struct ThroughputArgs {
     #[arg(short = 'v', long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) subjects: Option<u32>,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) print: PrintArgs,
 }
 
 #[derive(Args, Debug)]
@@ -200,13 +207,13 @@ pub(crate) struct FanOutArgs {
     #[arg(short = 'k', long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) subs: u32,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) print: PrintArgs,
 }
 
 impl From<FanOutArgs> for ThroughputArgs {
     fn from(fan: FanOutArgs) -> Self {
-        let FanOutArgs { target, payload, count, subs, output } = fan;
-        Self { target, payload, count, pubs: 1, subs, subjects: None, output }
+        let FanOutArgs { target, payload, count, subs, print } = fan;
+        Self { target, payload, count, pubs: 1, subs, subjects: None, print }
     }
 }
 
@@ -224,7 +231,7 @@ pub(crate) struct IdleArgs {
     #[arg(short, long, default_value = "3s", value_name = "TIME", value_parser = duration)]
     pub(crate) duration: u64,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) print: PrintArgs,
 }
 
 #[derive(Args, Debug)]
@@ -265,7 +272,7 @@ pub(crate) struct PlotArgs {
     #[arg(required = true, value_name = "HGRM")]
     pub(crate) files: Vec<String>,
     /// The picture
-    #[arg(short, long, value_name = "SVG")]
+    #[arg(short, long, value_name = "SVG", value_parser = new_file)]
     pub(crate) output: PathBuf,
     /// Line above the picture
     #[arg(short, long, default_value = "Latency by percentile")]
@@ -280,6 +287,17 @@ pub(crate) struct Rates(pub(crate) Vec<f64>);
 const RATES_MAX: usize = 100;
 /// Longest time that an option may name.
 const DURATION_NS_MAX: f64 = 86_400.0 * SECOND_NS as f64;
+
+/// A file that may be there after the run: that its directory is missing shows before.
+fn new_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
+    match directory.filter(|it| !it.is_dir()) {
+        Some(missing) => Err(format!("there is no directory {}", missing.display())),
+        None if path.is_dir() => Err("it is a directory".into()),
+        None => Ok(path),
+    }
+}
 
 fn rates(text: &str) -> Result<Rates, String> {
     let listed: Result<Vec<Vec<f64>>, String> = text.split(',').map(rate_or_range).collect();
@@ -440,6 +458,13 @@ mod tests {
         check_refused("storm --at-once 0", "1..=");
         check_refused("plot a.hgrm", "--output");
         check_refused("plot -o x.svg", "HGRM");
+        check_refused("plot -o none/x.svg a.hgrm", "no directory none");
+        check_refused("latency --hgrm /no/such/x.hgrm", "no directory /no/such");
+        check_refused("storm --svg /", "it is a directory");
+        // They measure no latencies.
+        check_refused("throughput --hgrm x.hgrm", "--hgrm");
+        check_refused("fan-out --svg x.svg", "--svg");
+        check_refused("idle --hgrm x.hgrm", "--hgrm");
         check_refused("dance", "dance");
     }
 }

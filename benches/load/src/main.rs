@@ -21,7 +21,7 @@ mod url;
 mod usage;
 mod wire;
 
-use args::{Cli, Mode, OutputArgs, PlotArgs};
+use args::{Cli, Mode, OutputArgs, PlotArgs, PrintArgs};
 use clap::Parser as _;
 use error::Fault;
 use latency::Curve;
@@ -44,28 +44,36 @@ fn main() -> ExitCode {
 
 fn run(mode: Mode) -> Result<(), Fault> {
     match mode {
-        Mode::Latency(args) => finish(modes::latency::run(&args)?, &args.output),
-        Mode::Request(args) => finish(modes::request::run(&args)?, &args.output),
-        Mode::Throughput(args) => {
-            finish(modes::throughput::run("throughput", &args)?, &args.output)
-        }
+        Mode::Latency(args) => keep(modes::latency::run(&args)?, &args.output),
+        Mode::Request(args) => keep(modes::request::run(&args)?, &args.output),
+        Mode::Throughput(args) => finish(modes::throughput::run("throughput", &args)?, &args.print),
         Mode::FanOut(args) => {
             let args = args.into();
-            finish(modes::throughput::run("fan-out", &args)?, &args.output)
+            finish(modes::throughput::run("fan-out", &args)?, &args.print)
         }
-        Mode::Idle(args) => finish(modes::idle::run(&args)?, &args.output),
-        Mode::Stall(args) => finish(modes::stall::run(&args)?, &args.output),
-        Mode::Storm(args) => finish(modes::storm::run(&args)?, &args.output),
+        Mode::Idle(args) => finish(modes::idle::run(&args)?, &args.print),
+        Mode::Stall(args) => keep(modes::stall::run(&args)?, &args.output),
+        Mode::Storm(args) => keep(modes::storm::run(&args)?, &args.output),
         Mode::Plot(args) => plot(&args),
     }
 }
 
 /// Prints and writes what was found; what went wrong in the run comes after it.
-fn finish(report: Report, output: &OutputArgs) -> Result<(), Fault> {
-    let text = if output.json { format!("{}\n", report.to_json()) } else { report.to_table() };
-    io::stdout().write_all(text.as_bytes()).map_err(Fault::machine("standard output"))?;
+fn keep(report: Report, output: &OutputArgs) -> Result<(), Fault> {
+    print(&report, &output.print)?;
     report.write_files(output)?;
     report.fault.map_or(Ok(()), Err)
+}
+
+/// As [`keep`], of a mode that measures no latencies.
+fn finish(report: Report, output: &PrintArgs) -> Result<(), Fault> {
+    print(&report, output)?;
+    report.fault.map_or(Ok(()), Err)
+}
+
+fn print(report: &Report, output: &PrintArgs) -> Result<(), Fault> {
+    let text = if output.json { format!("{}\n", report.to_json()) } else { report.to_table() };
+    io::stdout().write_all(text.as_bytes()).map_err(Fault::machine("standard output"))
 }
 
 fn plot(args: &PlotArgs) -> Result<(), Fault> {

@@ -17,7 +17,7 @@ const WAIT_NS_MAX: u64 = 100_000_000;
 /// # Errors
 /// When there are too few descriptors or ports, or the server cuts a connection.
 pub(crate) fn run(args: &IdleArgs) -> Result<Report, Fault> {
-    let bench = Bench::new(&args.target, &args.output)?;
+    let bench = Bench::new(&args.target, &args.print)?;
     let allowed = sys::raise_descriptor_limit();
     if args.connections + OWN_DESCRIPTORS > allowed {
         let wanted = args.connections;

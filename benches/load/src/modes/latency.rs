@@ -11,7 +11,7 @@ use crate::report::{Report, Run, show};
 /// # Errors
 /// When there is no session, or the server cuts one.
 pub(crate) fn run(args: &LatencyArgs) -> Result<Report, Fault> {
-    let bench = Bench::new(&args.target, &args.output)?;
+    let bench = Bench::new(&args.target, &args.output.print)?;
     let probe = publisher(&bench.server, &args.payload)?;
     let load = format!("{}, {}", in_words(&args.payload, args.subs), args.wait.in_words());
     let mut report = bench.report("latency", &probe, load);

@@ -8,7 +8,7 @@ pub(crate) mod stall;
 pub(crate) mod storm;
 pub(crate) mod throughput;
 
-use crate::args::{OutputArgs, PayloadArgs, TargetArgs};
+use crate::args::{PayloadArgs, PrintArgs, TargetArgs};
 use crate::client::{Client, Traffic};
 use crate::error::Fault;
 use crate::progress::Display;
@@ -32,11 +32,11 @@ pub(crate) struct Bench {
 impl Bench {
     /// # Errors
     /// When a process, a CPU, a host or a certificate does not exist.
-    pub(crate) fn new(target: &TargetArgs, output: &OutputArgs) -> Result<Self, Fault> {
+    pub(crate) fn new(target: &TargetArgs, print: &PrintArgs) -> Result<Self, Fault> {
         sys::raise_descriptor_limit();
         let processes = ServerProcesses::new(&target.server_pid)?;
         let server = Server::resolve(&target.server, Tls::new(&target.tls)?)?;
-        let display = Display::new(output.quiet);
+        let display = Display::new(print.quiet);
         if let Some(cpu) = target.cpu {
             sys::pin_to_cpu(cpu).map_err(Fault::machine(format!("--cpu {cpu}")))?;
         }

@@ -14,7 +14,7 @@ use crate::wire::encode_pub;
 /// # Errors
 /// When there is no session, or the server cuts one.
 pub(crate) fn run(args: &RequestArgs) -> Result<Report, Fault> {
-    let bench = Bench::new(&args.target, &args.output)?;
+    let bench = Bench::new(&args.target, &args.output.print)?;
     let inbox = format!("_INBOX.load{}", std::process::id());
     let responder = subscriber(&bench.subscribe_server(&args.payload)?, &args.payload.subject)?;
     let requester = subscriber(&bench.server, &format!("{inbox}.*"))?;

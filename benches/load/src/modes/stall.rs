@@ -17,7 +17,7 @@ const DRAIN_BYTES_MAX: u64 = 256 << 20;
 /// # Errors
 /// When there is no session, or the server cuts the healthy subscriber or the publisher.
 pub(crate) fn run(args: &StallArgs) -> Result<Report, Fault> {
-    let bench = Bench::new(&args.target, &args.output)?;
+    let bench = Bench::new(&args.target, &args.output.print)?;
     let from = bench.subscribe_server(&args.payload)?;
     let subject = &args.payload.subject;
     let mut healthy = [Subscriber::new(subscriber(&from, subject)?)];

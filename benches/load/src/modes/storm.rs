@@ -23,7 +23,7 @@ const INBOX_BYTES: usize = 4 << 10;
 /// # Errors
 /// When there is no session, or the server cuts one.
 pub(crate) fn run(args: &StormArgs) -> Result<Report, Fault> {
-    let bench = Bench::new(&args.target, &args.output)?;
+    let bench = Bench::new(&args.target, &args.output.print)?;
     let probe = Client::dial(&bench.server, "the first connection", Traffic::Idle)?;
     let load = format!("{} connections, {} at once", show(args.count as f64), args.at_once);
     let mut report = bench.report("storm", &probe, load);
@@ -144,9 +144,14 @@ impl Storm<'_> {
     }
 }
 
+/// The server has let the first connection in, and not this one.
+fn cut(why: String) -> Fault {
+    Fault::Cut { whom: "a new connection".into(), why }
+}
+
 impl Slot {
     fn on_connected(&mut self, greeting: &Greeting<'_>) -> Result<(), Fault> {
-        let fault = |error| connect_fault(&greeting.server.url, error);
+        let fault = |error: io::Error| cut(error.to_string());
         if let Some(error) = self.stream.socket().take_error().map_err(fault)? {
             return Err(fault(error));
         }
@@ -157,18 +162,17 @@ impl Slot {
         if greeting.upgrades { Ok(()) } else { self.say_hello(greeting) }
     }
 
-    fn say_hello(&mut self, Greeting { server, hello, .. }: &Greeting<'_>) -> Result<(), Fault> {
+    fn say_hello(&mut self, Greeting { hello, .. }: &Greeting<'_>) -> Result<(), Fault> {
         self.said_hello = true;
         match self.stream.send(hello) {
             Ok(sent) if sent == hello.len() => Ok(()),
             // A fresh socket has room for a few hundred bytes.
-            Ok(_) => Err(connect_fault(&server.url, "it has no room for CONNECT")),
-            Err(error) => Err(connect_fault(&server.url, error)),
+            Ok(_) => Err(cut("it has no room for CONNECT".into())),
+            Err(error) => Err(cut(error.to_string())),
         }
     }
 
     fn has_pong(&mut self, greeting: &Greeting<'_>) -> Result<bool, Fault> {
-        let cut = |why: String| Fault::Cut { whom: "a new connection".into(), why };
         if !self.stream.receive(&mut self.inbox).map_err(|error| cut(error.to_string()))? {
             return Ok(false);
         }

@@ -17,7 +17,7 @@ const WAIT_NS_MAX: u64 = 1_000_000_000;
 /// # Errors
 /// When there is no session, or the server cuts one.
 pub(crate) fn run(mode: &'static str, args: &ThroughputArgs) -> Result<Report, Fault> {
-    let bench = Bench::new(&args.target, &args.output)?;
+    let bench = Bench::new(&args.target, &args.print)?;
     let (subjects, filter) = subjects(&args.payload.subject, args.subjects);
     let from = bench.subscribe_server(&args.payload)?;
     let dial = |_| subscriber(&from, &filter).map(|client| Subscriber { client, got: 0 });
