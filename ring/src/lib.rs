@@ -233,9 +233,9 @@ pub enum Direction {
 /// Whether a send may wait for room in the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendMode {
-    /// Takes what the socket takes at once; `Sent` comes with the very next turn, before everything
-    /// else. A short or refused send says so by its count, and is no error. When all was taken, and the
-    /// turn may wait, `Sent` comes no sooner than what ends the wait: who has more to do after it lets the
+    /// Takes what the socket takes at once; `Sent` comes with the very next turn. A short or refused
+    /// send says so by its count, and is no error. When all was taken, and the turn may wait, `Sent` may
+    /// come no sooner than what ends the wait, and then before it: who has more to do after it lets the
     /// turn not wait.
     Try,
     /// Waits until the socket takes at least one byte.

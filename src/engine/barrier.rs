@@ -49,6 +49,13 @@ struct Round {
     life: u32,
 }
 
+impl Barriers {
+    /// Whether somebody waits for PINGs that have not been sent.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.asking.is_empty()
+    }
+}
+
 impl Engine {
     /// Somebody waits for the routes of this shard.
     pub(super) fn ask_routes(&mut self, asker: Asker) {

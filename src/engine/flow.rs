@@ -20,12 +20,26 @@ const HELD_TICK: Duration = Duration::from_millis(10);
 /// From this length on a send without copying may pay.
 const ZERO_COPY_BYTES_MIN: usize = 64 << 10;
 
+/// What may leave before a sleep without being heard of: what is still counted then as waiting, and held in
+/// memory, has left.
+const UNHEARD_BYTES_MAX: usize = 64 << 10;
+const UNHEARD_SENDS_MAX: usize = 16;
+
 /// The sends of a turn.
 #[derive(Default)]
 pub(super) struct Leaving {
-    is_some: bool,
-    /// Something follows when they are over; the turn that carries them out is not to sleep first.
-    pub(super) is_awaited: bool,
+    sends: usize,
+    bytes: usize,
+    /// Something follows when they are over.
+    has_sequel: bool,
+}
+
+impl Leaving {
+    /// Whether the turn that carries them out is not to sleep before it tells of them.
+    pub(super) const fn is_awaited(&self) -> bool {
+        let is_much = self.sends > UNHEARD_SENDS_MAX || self.bytes > UNHEARD_BYTES_MAX;
+        self.has_sequel || is_much
+    }
 }
 
 impl Engine {
@@ -213,7 +227,7 @@ impl Engine {
         }
         self.links.restore_dirty(dirty);
         if !self.router.overflowed.is_empty() {
-            self.leaving.is_awaited = true;
+            self.leaving.has_sequel = true;
             self.settle_overflowed();
         }
         let change = std::mem::take(&mut self.pending_change);
@@ -222,9 +236,8 @@ impl Engine {
             self.shared.pending_bytes.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
         }
         let somebody_waits = !self.held.is_empty() || !self.told_slow.is_empty();
-        let is_awaited =
-            somebody_waits || self.is_over_memory() || self.latency.is_one_to_be_timed();
-        self.leaving.is_awaited |= self.leaving.is_some && is_awaited;
+        let is_awaited = somebody_waits || self.latency.is_one_to_be_timed();
+        self.leaving.has_sequel |= self.leaving.sends > 0 && is_awaited;
     }
 
     fn flush_link(&mut self, index: u32, clock: &dyn Fn() -> Time) {
@@ -280,9 +293,11 @@ impl Engine {
             link.came_at = self.latency.send();
         }
         self.counters.zero_copy_sends += u64::from(mode == SendMode::ZeroCopy);
+        self.leaving.sends += 1;
+        self.leaving.bytes += batch.remaining();
+        // A send that waited for room is timed whatever it costs: the wait says how the route does.
+        self.leaving.has_sequel |= link.has_work() || link.closing != Closing::No || has_room;
         self.ops.push((token, Op::Send { socket: link.socket, batch, mode }));
-        self.leaving.is_some = true;
-        self.leaving.is_awaited |= link.has_work() || link.closing != Closing::No;
         if mode != SendMode::Try {
             self.watch_progress(token);
         }

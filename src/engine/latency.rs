@@ -44,11 +44,15 @@ impl Latencies {
 
     /// A send is over whose bytes came in at `came_at`.
     pub(super) fn sent(&mut self, now: Time, came_at: Time) {
-        let sends = 1 + std::mem::take(&mut self.untimed);
-        self.delivery.record_n(nanos(now - came_at), sends);
-        // A send that waited is measured whole: what came before it is next to nothing.
         let (last_came_at, flushed_at) = self.before;
-        let began = if came_at == last_came_at { flushed_at } else { came_at };
+        let (began, sends) = if came_at == last_came_at {
+            (flushed_at, 1 + std::mem::take(&mut self.untimed))
+        } else {
+            // A send that waited is measured whole: what came before it is next to nothing. It stands for
+            // itself alone.
+            (came_at, 1)
+        };
+        self.delivery.record_n(nanos(now - came_at), sends);
         self.send.record_n(nanos(now - began), sends);
     }
 
@@ -134,10 +138,13 @@ mod tests {
             latencies.sent_at_some_time();
         }
         assert!(latencies.is_one_to_be_timed());
+        latencies.sent(at(1300), at(200));
+        assert_eq!(counted(&latencies)[0], ("delivery", 1, 1100), "it waited, and is no measure");
+        latencies.begin_turn(at(1400));
         latencies.sent(at(1500), came_at);
         assert!(!latencies.is_one_to_be_timed());
         let all = 1 + UNTIMED_MAX;
-        assert_eq!(counted(&latencies)[0], ("delivery", all, all * 500));
+        assert_eq!(counted(&latencies)[0], ("delivery", 1 + all, 1100 + all * 500));
     }
 
     #[test]

@@ -358,13 +358,19 @@ impl Engine {
         /// Nothing is so far away that a turn now and then would hurt.
         const LONGEST: Duration = Duration::from_secs(60);
         let deaf = self.deaf && self.tell_when_deaf.is_some();
-        let at_once = self.letters_waiting || self.leaving.is_awaited || deaf;
-        if !(self.starved.is_empty() && self.unread.is_empty()) || at_once {
+        if !self.is_at_rest() || self.letters_waiting || self.leaving.is_awaited() || deaf {
             return Duration::ZERO;
         }
         let timer = self.timers.next_deadline().map_or(LONGEST, |at| at - self.now);
         let tick = !self.held.is_empty() || !self.told_slow.is_empty();
         timer.min(if tick { HELD_TICK } else { LONGEST })
+    }
+
+    /// Whether nothing is left for another turn; what is left may come up after its part of a turn's end.
+    fn is_at_rest(&self) -> bool {
+        let is_served = self.starved.is_empty() && self.unread.is_empty();
+        let is_told = self.news.is_empty() && self.asked.is_empty();
+        is_served && is_told && !self.barriers.is_asked() && !self.links.has_dirty()
     }
 
     /// Whether the shard was told to end, and has.

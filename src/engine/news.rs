@@ -57,6 +57,13 @@ pub(super) struct News {
     refusals: Listening,
 }
 
+impl News {
+    /// Whether the control plane has been told everything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.deliveries.is_empty() && self.accounts.is_empty() && self.clients.is_empty()
+    }
+}
+
 /// Whether somebody listens. It holds as long as the interest of the system account stays the same.
 #[derive(Clone, Copy, Default)]
 struct Listening {

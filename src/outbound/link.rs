@@ -438,6 +438,12 @@ impl LinkTable {
         self.dirty = list;
     }
 
+    /// Whether a link is to be flushed.
+    #[must_use]
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
     /// All links that are there, with their slots.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Link)> {
         (0..).zip(&self.slots).filter_map(|(index, slot)| Some((index, slot.link.as_deref()?)))

@@ -129,6 +129,19 @@ fn what_is_more_than_a_batch_leaves_although_nothing_else_happens() {
 }
 
 #[test]
+fn who_asks_again_while_the_answer_is_on_its_way_is_answered_at_once() {
+    let mut scene = Scene::new(&Config { barrier: true, ..Config::default() }, 1);
+    let before = scene.clients[0].pongs;
+    for filter in ["a", "b", "c"] {
+        scene.clients[0].subscribe(&mut scene.history, filter, None, 0, None);
+        scene.clients[0].ping(&mut scene.history);
+    }
+    scene.run_for(Duration::from_millis(500));
+    assert_eq!(scene.clients[0].pongs - before, 3);
+    scene.server.end();
+}
+
+#[test]
 fn who_is_refused_is_told_and_closed_although_nothing_else_happens() {
     let mut scene = Scene::new(&Config::default(), 1);
     scene.clients[0].peer.send(b"HELLO\r\n");

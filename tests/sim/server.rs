@@ -10,7 +10,9 @@ use std::time::Duration;
 use ring::sim::{Node, RingId, SimOptions, SimRing, SimWorld, Simulation};
 use ring::{Doorbell, Ring};
 use ringmesh::auth::{AuthConfig, AuthMethod, Authenticator};
-use ringmesh::engine::{ClientLimits, Control, Engine, EngineOptions, Errand, Shared};
+use ringmesh::engine::{
+    ClientLimits, Control, Engine, EngineOptions, Errand, RouteOptions, Shared,
+};
 use ringmesh::mailbox::{self, Door};
 use ringmesh::outbound::OutboundLimits;
 use ringmesh::proto::info::{InfoTemplate, ServerInfo};
@@ -33,6 +35,8 @@ pub struct Config {
     pub ping_interval: Duration,
     pub auth: AuthMethod,
     pub auth_timeout: Duration,
+    /// PONG waits for routes, of which there are none.
+    pub barrier: bool,
 }
 
 impl Default for Config {
@@ -47,6 +51,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(120),
             auth: AuthMethod::None,
             auth_timeout: Duration::from_secs(2),
+            barrier: false,
         }
     }
 }
@@ -96,7 +101,7 @@ impl Config {
             server_id: "NSIM".into(),
             cluster_name: "".into(),
             accounts: Arc::default(),
-            routes: ringmesh::engine::RouteOptions::default(),
+            routes: RouteOptions { barrier: self.barrier, ..RouteOptions::default() },
         }
     }
 }

@@ -38,7 +38,7 @@ impl Harvest {
     /// Whether it is so many sends of which all has left, and nothing else.
     fn is_all_gone(&self, sends: usize) -> bool {
         let all_gone = |it: &Completion| match &it.outcome {
-            Outcome::Sent { batch, bytes, .. } => *bytes == batch.remaining(),
+            Outcome::Sent { batch, bytes, error: None, .. } => *bytes == batch.remaining(),
             _ => false,
         };
         let all = || self.by_source.values().flatten();
@@ -101,7 +101,7 @@ impl World {
         let started = mem::take(&mut self.rings[ring].pushed);
         let may_wait = is_idle && !wait.is_zero() && !self.is_rung(ring);
         let tries = started.iter().filter(|(_, op)| is_try(op)).count();
-        let is_idle = is_idle && tries == started.len();
+        let is_idle = is_idle && started.iter().all(|(_, op)| is_try(op) || is_direct(op));
         let may_sleep = is_idle && may_wait;
         for (token, op) in started {
             self.start(ring, token, op, &mut harvest);
@@ -111,7 +111,7 @@ impl World {
         if may_sleep && harvest.is_all_gone(tries) {
             self.rings[ring].untold = harvest.untold();
         }
-        let is_idle = (may_sleep || (is_idle && tries == 0)) && harvest.by_source.is_empty();
+        let is_idle = (may_sleep || tries == 0) && is_idle && harvest.by_source.is_empty();
         self.hand_out(ring, harvest, done);
         self.note_wait(ring, is_idle, wait);
         Ok(())
@@ -596,6 +596,11 @@ enum Piece {
 /// Whether a completion follows.
 const fn is_try(op: &Op) -> bool {
     matches!(op, Op::Send { mode: SendMode::Try, .. })
+}
+
+/// What the kernel ring does while it is pushed.
+const fn is_direct(op: &Op) -> bool {
+    matches!(op, Op::Shutdown { .. } | Op::Fit { .. })
 }
 
 const fn has_completion(op: &Op) -> bool {

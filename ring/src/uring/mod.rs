@@ -264,9 +264,11 @@ impl Uring {
     }
 
     /// Whether what is to be handed over may be with the call that sleeps: only sends that say
-    /// nothing when they go well, while nothing has completed and nothing is polled for.
+    /// nothing when they go well, while nothing has completed and nothing is polled for. The sleep needs
+    /// an entry of its own.
     fn may_submit_asleep(&mut self) -> bool {
         self.queues.sq.len() == self.sends.silent()
+            && !self.queues.sq.is_full()
             && !self.queues.has_news()
             && self.pace.poll_until(self.now).is_none()
     }
@@ -309,7 +311,7 @@ impl Uring {
         }
         if !self.doorbell.sleep() {
             self.rung = self.doorbell.take();
-            return self.submit_all(done);
+            return self.exchange(done);
         }
         self.counters.sleeps += 1;
         let slept = self.queues.wait(deadline - self.clock());
@@ -319,7 +321,7 @@ impl Uring {
         // What left before the sleep comes first; whether it did is known with what has come since.
         let mut came = std::mem::take(&mut self.early);
         self.reap(&mut came);
-        if self.queues.sq.is_empty() {
+        if self.queues.sq.is_empty() && !self.queues.sq.cq_overflow() {
             self.sends.conclude(false, done);
         } else {
             self.submit_all(&mut came)?;
@@ -454,7 +456,10 @@ impl Drop for Uring {
             }
             let _ = self.queues.wait(Duration::from_millis(10));
             self.reap(&mut done);
-            self.sends.conclude(false, &mut done);
+            // What was not handed over is not to be let go.
+            if self.queues.sq.is_empty() {
+                self.sends.conclude(false, &mut done);
+            }
         }
         // The kernel still holds on to something: leave it the memory.
         std::mem::forget(std::mem::take(&mut self.sends));
@@ -640,6 +645,28 @@ mod tests {
         let enters = after.enters - before.enters;
         assert!((rounds..rounds + rounds / 2).contains(&enters), "{enters} calls");
         assert_eq!(done.len(), 1, "the last answer");
+    }
+
+    #[test]
+    fn a_queue_full_of_sends_is_not_slept_over() {
+        use std::os::unix::net::UnixStream;
+
+        let mut ring = Uring::new(UringOptions { busy_poll: BusyPoll::Off }).expect("a ring");
+        let mut done = Vec::new();
+        // After this the sleep has to ask for the bell again, for which there is no room then.
+        let bell = ring.doorbell();
+        let other = std::thread::spawn(move || bell.ring());
+        ring.turn(Duration::from_secs(3600), &mut done).expect("a turn");
+        other.join().expect("the other thread");
+        let pairs: Vec<_> = (0..SQ_ENTRIES).map(|_| UnixStream::pair().expect("a pair")).collect();
+        for (number, (ours, _)) in (0..).zip(&pairs) {
+            let (batch, socket) =
+                (Batch::new(vec![Segment::Static(b"!")]), Socket(ours.as_raw_fd()));
+            ring.push(Token::new(number, 0), Op::Send { socket, batch, mode: SendMode::Try });
+        }
+        while done.len() < SQ_ENTRIES as usize {
+            ring.turn(Duration::from_secs(3600), &mut done).expect("a turn");
+        }
     }
 
     #[test]
