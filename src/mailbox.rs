@@ -255,7 +255,6 @@ struct Outgoing {
     /// Bytes of parcels that the receiver has not taken yet.
     bytes: Arc<AtomicUsize>,
     bell: Option<Doorbell>,
-    posted: bool,
 }
 
 struct Incoming {
@@ -288,7 +287,7 @@ pub fn connect<C>(shards: u16) -> (Vec<Mailboxes<C>>, Vec<mpsc::Sender<C>>) {
             let bytes = Arc::new(AtomicUsize::new(0));
             let taken = Arc::clone(&bytes);
             let (waiting, open) = (VecDeque::new(), Parcel::default());
-            let outgoing = Outgoing { queue, waiting, open, bytes, bell: None, posted: false };
+            let outgoing = Outgoing { queue, waiting, open, bytes, bell: None };
             all[from].outgoing[to] = Some(outgoing);
             all[to].incoming[from] = Some(Incoming { queue: other_end, bytes: taken });
         }
@@ -434,18 +433,19 @@ impl Outgoing {
     }
 
     fn post(&mut self, letter: Letter) {
-        self.posted = true;
         self.waiting.push_back(letter);
     }
 
     fn flush(&mut self) -> bool {
+        // Also for what was posted in a turn before and finds room only now: its reader may sleep again.
+        let is_news = !self.waiting.is_empty();
         while let Some(letter) = self.waiting.pop_front() {
             if let Err(letter) = self.queue.push(letter) {
                 self.waiting.push_front(letter);
                 break;
             }
         }
-        if std::mem::take(&mut self.posted) || !self.waiting.is_empty() {
+        if is_news {
             self.bell.iter().for_each(Doorbell::ring);
         }
         !self.waiting.is_empty()

@@ -48,6 +48,8 @@ fn play(shards: u8, from: u64, count: u64) {
         || serves(&broker),
         || monitor.at_rest(),
     );
+    let closed = monitor.ask("/connz?state=closed");
+    assert_eq!(closed["total"], 100, "of all shards together");
 }
 
 /// Sends one stream and ends its connection in one of three ways.
@@ -217,9 +219,14 @@ impl Monitor {
     }
 
     fn varz(&self) -> Value {
+        self.ask("/varz")
+    }
+
+    fn ask(&self, path: &str) -> Value {
         let mut socket = TcpStream::connect(&self.0).unwrap();
         socket.set_read_timeout(Some(LIMIT)).unwrap();
-        socket.write_all(b"GET /varz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

@@ -17,6 +17,7 @@ use crate::session::SubjectRule;
 use crate::transport::tls::{self, TlsAcceptor, TlsConnector};
 
 use super::cluster::{ClusterFacts, client_urls};
+use super::shards::shard_count;
 
 /// Who this server is, for as long as it runs.
 #[derive(Clone, Debug)]
@@ -152,7 +153,9 @@ pub(super) fn engine(
         headers: !options.no_header_support,
         info: InfoTemplate::new(&identity.server_info(options, cluster, lame_duck)),
         drop_for_slow: options.no_fast_producer_stall,
-        max_closed: count(options.max_closed_clients),
+        // Each shard remembers its part.
+        max_closed: count(options.max_closed_clients)
+            .div_ceil(usize::from(shard_count(options.shards))),
         trace: options.trace.then(|| TraceOptions {
             payload_bytes_max: options.max_traced_msg_len.map_or(0, count),
             headers_only: options.trace_headers,

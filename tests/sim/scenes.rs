@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ring::Ring;
 use ring::sim::{Faults, SimOptions};
 
 use ringmesh::report::Stage;
@@ -76,6 +77,16 @@ impl Scene {
         for _ in 0..times {
             self.server.sim.world().advance(Duration::from_millis(10));
             self.server.sim.nodes().nth(shard).unwrap().0.turn(Duration::ZERO).unwrap();
+        }
+    }
+
+    /// Turns one shard and no other until it has read everything, and then until it has fallen asleep.
+    fn turn_to_sleep(&mut self, shard: usize) {
+        self.turn_only(shard, 20);
+        let node = self.server.sim.nodes().nth(shard).unwrap();
+        let before = node.0.ring_mut().counters().sleeps;
+        while node.0.ring_mut().counters().sleeps == before {
+            node.0.turn(Duration::MAX).unwrap();
         }
     }
 
@@ -165,6 +176,23 @@ fn more_letters_than_a_turn_reads_are_read_in_the_next() {
     scene.publish(1, "s.2999", 16);
     scene.flush(1);
     scene.flush(0);
+    scene.server.end();
+}
+
+#[test]
+fn letters_that_find_room_only_later_wake_their_reader() {
+    let mut scene = Scene::new(&Config { shards: 2, ..Config::default() }, 1);
+    for number in 0..1_100 {
+        let filter = format!("s.{number}");
+        scene.clients[0].subscribe(&mut scene.history, &filter, None, 0, None);
+    }
+    scene.clients[0].ping(&mut scene.history);
+    // More is posted than the box holds; all that it holds is read; the rest is posted.
+    scene.turn_only(0, 20);
+    scene.turn_to_sleep(1);
+    scene.turn_only(0, 20);
+    scene.run_for(Duration::from_millis(500));
+    assert!(scene.clients[0].is_answered());
     scene.server.end();
 }
 
