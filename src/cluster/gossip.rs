@@ -10,7 +10,7 @@ use crate::ids::ConnId;
 use crate::proto::route_info::RouteInfo;
 
 use super::close::GOSSIP_DISABLED;
-use super::conn::Role;
+use super::conn::{Remote, Role};
 use super::event::Action;
 use super::handshake::{Refusal, is_token};
 use super::mesh::{Mesh, Turn};
@@ -32,10 +32,13 @@ impl Mesh {
             return self.catch_up(info, turn);
         }
         let account = &info.route_account;
+        let has_pool = |remote: &Remote| remote.first_pooled().is_some();
+        let is_heard_of = self.remotes.get(&info.server_id).is_some_and(has_pool);
         for (other, remote) in &self.remotes {
             let is_for_account = !account.is_empty();
-            // A Ringmesh dials a newcomer for all accounts at once.
-            let knows_anyway = is_for_account && (remote.is_ringmesh || remote.pool_size.is_none());
+            // A Ringmesh dials a newcomer for all accounts at once, when it hears of it.
+            let knows_anyway =
+                is_for_account && is_heard_of && (remote.is_ringmesh || remote.pool_size.is_none());
             let through = remote.accounts.get(account).copied().or_else(|| remote.first_pooled());
             let Some(through) = through.filter(|_| *other != info.server_id && !knows_anyway)
             else {

@@ -585,6 +585,17 @@ fn a_newcomer_is_told_to_the_others_by_the_rules_of_gossip() {
 }
 
 #[test]
+fn a_ringmesh_hears_of_a_newcomer_whose_pool_never_comes() {
+    let mut talk = Talk::new(options());
+    talk.joined(1, &RouteInfo { ringmesh: Some(Ringmesh::default()), ..info("NX") });
+    // Of its pool, which the newcomer dialled too, nothing came of it: its name for the cluster was old.
+    let for_account = RouteInfo { route_account: "$SYS".to_owned(), ..info("NY") };
+    let second = talk.connected(2);
+    let out = words(&talk.info(second, &for_account));
+    assert!(out.contains(&"INFO NY acc=$SYS gossip=1".to_owned()), "{out:?}");
+}
+
+#[test]
 fn who_came_since_a_server_was_lost_is_told_of_another_that_answers_in_its_place() {
     let mut talk = Talk::new(MeshOptions { pool_size: None, ..options() });
     let lost = talk.joined(1, &info("NX"));
