@@ -249,7 +249,7 @@ pub struct Mailboxes<C> {
 
 struct Outgoing {
     queue: Producer<Letter>,
-    /// Letters that found the queue full.
+    /// Letters of this turn, and those that found the queue full.
     waiting: VecDeque<Letter>,
     open: Parcel,
     /// Bytes of parcels that the receiver has not taken yet.
@@ -319,7 +319,7 @@ impl<C> Mailboxes<C> {
     pub fn post(&mut self, shard: u16, letter: Letter) {
         if let Some(outgoing) = &mut self.outgoing[usize::from(shard)] {
             outgoing.close_parcel(self.now);
-            outgoing.post(letter);
+            outgoing.waiting.push_back(letter);
         }
     }
 
@@ -428,12 +428,8 @@ impl Outgoing {
             let mut parcel = std::mem::take(&mut self.open);
             parcel.posted_at = now;
             self.bytes.fetch_add(parcel.bytes.len(), Ordering::Relaxed);
-            self.post(Letter::Parcel(parcel));
+            self.waiting.push_back(Letter::Parcel(parcel));
         }
-    }
-
-    fn post(&mut self, letter: Letter) {
-        self.waiting.push_back(letter);
     }
 
     fn flush(&mut self) -> bool {

@@ -23,7 +23,6 @@ pub struct Shard<R> {
     done: Vec<Completion>,
     acceptors: Vec<Acceptor>,
     pushed: bool,
-    sleeps: u64,
 }
 
 struct Acceptor {
@@ -40,7 +39,7 @@ impl<R: Ring> Shard<R> {
     /// A shard without a listener.
     #[must_use]
     pub fn new(ring: R, engine: Engine) -> Self {
-        Self { ring, engine, done: Vec::new(), acceptors: Vec::new(), pushed: false, sleeps: 0 }
+        Self { ring, engine, done: Vec::new(), acceptors: Vec::new(), pushed: false }
     }
 
     /// Accepts connections from now on, for `shards` shards. For each door once.
@@ -84,7 +83,7 @@ impl<R: Ring> Shard<R> {
     pub fn turn(&mut self, longest: Duration) -> io::Result<()> {
         self.arm_accept();
         let wait = self.wait().min(longest);
-        let before = self.ring.now();
+        let (before, sleeps_before) = (self.ring.now(), self.ring.counters().sleeps);
         self.ring.turn(wait, &mut self.done)?;
         if !self.acceptors.iter().any(|acceptor| acceptor.door == Door::Clients) {
             // What the turn before pushed has been carried out.
@@ -92,7 +91,7 @@ impl<R: Ring> Shard<R> {
         }
         let now = self.ring.now();
         let counters = self.ring.counters();
-        let slept = std::mem::replace(&mut self.sleeps, counters.sleeps) != counters.sleeps;
+        let slept = counters.sleeps != sleeps_before;
         if slept && self.done.is_empty() && now == before {
             // A simulated ring has fallen asleep; the kernel's is away from here until that is over.
             return Ok(());

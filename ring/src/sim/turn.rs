@@ -93,16 +93,15 @@ impl World {
         self.tell_time(ring);
         let mut harvest = Harvest::default();
         let untold = mem::take(&mut self.rings[ring].untold);
-        let is_idle = untold.is_empty();
+        let started = mem::take(&mut self.rings[ring].pushed);
+        let tries = started.iter().filter(|(_, op)| is_try(op)).count();
+        let needs_no_entry = |(_, op): &(Token, Op)| is_try(op) || is_direct(op);
+        let is_free = untold.is_empty() && started.iter().all(needs_no_entry);
+        let may_sleep = is_free && !wait.is_zero() && !self.is_rung(ring);
         for completion in untold {
             self.note(ring, &completion);
             done.push(completion);
         }
-        let started = mem::take(&mut self.rings[ring].pushed);
-        let may_wait = is_idle && !wait.is_zero() && !self.is_rung(ring);
-        let tries = started.iter().filter(|(_, op)| is_try(op)).count();
-        let is_idle = is_idle && started.iter().all(|(_, op)| is_try(op) || is_direct(op));
-        let may_sleep = is_idle && may_wait;
         for (token, op) in started {
             self.start(ring, token, op, &mut harvest);
         }
@@ -111,7 +110,7 @@ impl World {
         if may_sleep && harvest.is_all_gone(tries) {
             self.rings[ring].untold = harvest.untold();
         }
-        let is_idle = (may_sleep || tries == 0) && is_idle && harvest.by_source.is_empty();
+        let is_idle = is_free && harvest.by_source.is_empty();
         self.hand_out(ring, harvest, done);
         self.note_wait(ring, is_idle, wait);
         Ok(())
@@ -593,7 +592,7 @@ enum Piece {
     End(EndReason),
 }
 
-/// Whether a completion follows.
+/// Whether it is over with the turn that starts it, and silent when all has left.
 const fn is_try(op: &Op) -> bool {
     matches!(op, Op::Send { mode: SendMode::Try, .. })
 }
@@ -603,6 +602,7 @@ const fn is_direct(op: &Op) -> bool {
     matches!(op, Op::Shutdown { .. } | Op::Fit { .. })
 }
 
+/// Whether a completion follows.
 const fn has_completion(op: &Op) -> bool {
     match op {
         Op::Accept { .. }

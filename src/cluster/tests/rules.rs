@@ -588,7 +588,7 @@ fn a_newcomer_is_told_to_the_others_by_the_rules_of_gossip() {
 fn a_ringmesh_hears_of_a_newcomer_whose_pool_never_comes() {
     let mut talk = Talk::new(options());
     talk.joined(1, &RouteInfo { ringmesh: Some(Ringmesh::default()), ..info("NX") });
-    // Of its pool, which the newcomer dialled too, nothing came of it: its name for the cluster was old.
+    // Its connection for the pool was refused: the cluster's name that it gave there was out of date.
     let for_account = RouteInfo { route_account: "$SYS".to_owned(), ..info("NY") };
     let second = talk.connected(2);
     let out = words(&talk.info(second, &for_account));
