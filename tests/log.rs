@@ -249,6 +249,33 @@ fn a_reload_says_how_many_connections_it_closes() {
     }
 }
 
+#[test]
+fn a_reload_closes_as_many_as_are_too_many_wherever_they_are() {
+    for kind in [Kind::Real, OURS[0], OURS[1]] {
+        // Shards take clients in turn: those that stay are on one shard, whichever.
+        for stays in 0..4 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("x.conf");
+            std::fs::write(&path, "max_connections: 9\n").unwrap();
+            let broker = Broker::start(kind, &["-D", "-c", text(&path)]);
+            let await_closed = |wanted: usize, why: &str| {
+                let count = || broker.log().matches(why).count();
+                assert!(poll(|| (count() >= wanted).then_some(())).is_some(), "{kind}");
+                count()
+            };
+            let mut clients: Vec<TcpStream> = (0..8).map(|_| connected(broker.port)).collect();
+            for index in (0..8).rev().filter(|index| index % 4 != stays) {
+                clients.remove(index);
+            }
+            await_closed(6, "Client connection closed: Client Closed");
+            std::fs::write(&path, "max_connections: 1\n").unwrap();
+            broker.signal("HUP");
+            broker.await_log("[INF] Closed 1 connections to fall within max_connections");
+            assert_eq!(await_closed(1, "maximum connections exceeded - Account"), 1, "{kind}");
+        }
+    }
+}
+
 /// A client that has said CONNECT.
 fn connected(port: u16) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();

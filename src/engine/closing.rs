@@ -9,7 +9,7 @@
 //! is reset, and takes what was just sent with it. So the sending direction ends first, and the peer is
 //! read from until it closes, too, for a bounded time.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ring::{Direction, Op};
 
@@ -154,15 +154,18 @@ impl Engine {
         }
     }
 
-    /// Closes some clients, or all of them. Routes stay.
-    pub(super) fn close_some(&mut self, how_many: usize, reason: CloseReason) {
+    /// Closes clients, as many as are `left` to close, and counts them down. Routes stay.
+    pub(super) fn close_some(&mut self, left: &AtomicUsize, reason: CloseReason) {
         let is_client = |index: u32| self.clients[index as usize].is_some();
         let open: Vec<u32> = self
             .links
             .iter()
             .filter(|(index, link)| link.closing == Closing::No && is_client(*index))
             .map(|(index, _)| index)
-            .take(how_many)
+            .take_while(|_| {
+                let one_less = |left: usize| left.checked_sub(1);
+                left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+            })
             .collect();
         for index in open {
             self.close(index, reason.into());

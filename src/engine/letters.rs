@@ -1,6 +1,7 @@
 //! What this shard and the others say to each other.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use ring::Token;
 
@@ -73,10 +74,10 @@ impl Engine {
             Control::Route(order) => self.on_route_order(order),
             Control::Internal(order) => self.on_internal_order(order),
             Control::Client { cid, order, answer } => answer(self.on_client_order(cid, order)),
-            Control::CloseSome { how_many, reason } => self.close_some(how_many, reason),
+            Control::CloseSome { left, reason } => self.close_some(&left, reason),
             Control::End => {
                 self.ending = true;
-                self.close_some(usize::MAX, CloseReason::ServerShutdown);
+                self.close_some(&AtomicUsize::new(usize::MAX), CloseReason::ServerShutdown);
                 self.close_routes(CloseReason::ServerShutdown);
             }
         }

@@ -231,10 +231,10 @@ pub enum Control {
         /// Whether it is here.
         answer: Box<dyn FnOnce(bool) + Send>,
     },
-    /// Close so many clients.
+    /// Close clients, as many as are left to close.
     CloseSome {
-        /// How many.
-        how_many: usize,
+        /// How many; all shards that are told count down the same number.
+        left: Arc<AtomicUsize>,
         /// Why; it decides what they are told.
         reason: CloseReason,
     },

@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::path::Path;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ring::Time;
@@ -296,20 +297,17 @@ impl Control {
         let at_once =
             if every < GAP_MIN { GAP_MIN.as_nanos() / every.as_nanos().max(1) } else { 1 };
         while self.shards.borrow().clients() > 0 {
-            self.close_some(usize::try_from(at_once).unwrap_or(1));
+            let at_once = usize::try_from(at_once).unwrap_or(1);
+            self.close_some(at_once, CloseReason::ServerShutdown);
             let share = 0.5 + self.random.borrow_mut().f64() / 2.0;
             tokio::time::sleep(every.max(GAP_MIN).mul_f64(share)).await;
         }
     }
 
-    /// Closes some clients, of each shard in turn.
-    fn close_some(&self, how_many: usize) {
-        let shards = self.shards.borrow();
-        let first = self.random.borrow_mut().u16(..shards.count());
-        for shard in (first..shards.count()).chain(0..first) {
-            let how_many = how_many.div_ceil(usize::from(shards.count()));
-            shards.tell(shard, Say::CloseSome { how_many, reason: CloseReason::ServerShutdown });
-        }
+    /// Closes so many clients, wherever they are.
+    fn close_some(&self, how_many: usize, reason: CloseReason) {
+        let left = Arc::new(AtomicUsize::new(how_many));
+        self.shards.borrow().tell_all(|| Say::CloseSome { left: Arc::clone(&left), reason });
     }
 
     fn tell_options(&self, recheck: bool, announce: bool) {
@@ -384,18 +382,11 @@ impl Control {
 
     /// More clients may be connected than the new limit allows.
     fn close_excess(&self, options: &Options) {
-        let shards = self.shards.borrow();
         let most = usize::try_from(options.max_connections).unwrap_or(usize::MAX);
-        let excess = shards.clients().saturating_sub(most);
+        let excess = self.shards.borrow().clients().saturating_sub(most);
         if excess > 0 {
             tracing::info!("Closed {excess} connections to fall within max_connections");
-        }
-        let (each, more) =
-            (excess / usize::from(shards.count()), excess % usize::from(shards.count()));
-        for shard in 0..shards.count() {
-            let how_many = each + usize::from(usize::from(shard) < more);
-            let reason = CloseReason::MaxConnectionsExceeded;
-            shards.tell(shard, Say::CloseSome { how_many, reason });
+            self.close_some(excess, CloseReason::MaxConnectionsExceeded);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Many clients that do what comes into their heads, all of it from one seed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use ring::sim::{Faults, Rng, SimOptions};
@@ -383,8 +385,8 @@ impl Run {
         self.server.run_for(Duration::from_secs(3));
         let counters = self.server.counters();
         self.server.tell(0, Control::StopAccepting(Box::new(|| ())));
-        self.server
-            .tell_all(|| Control::CloseSome { how_many: 1, reason: CloseReason::ServerShutdown });
+        let (left, reason) = (Arc::new(AtomicUsize::new(1)), CloseReason::ServerShutdown);
+        self.server.tell_all(|| Control::CloseSome { left: Arc::clone(&left), reason });
         self.server.run_for(Duration::from_millis(500));
         self.server.end();
         for client in &mut self.clients {
