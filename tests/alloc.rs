@@ -140,6 +140,7 @@ fn options() -> EngineOptions {
         auth: Arc::new(Authenticator::new(auth)),
         auth_timeout: Duration::from_secs(2),
         headers: true,
+        changes_a_turn: 512,
         info: InfoTemplate::new(&ServerInfo { headers: true, ..ServerInfo::default() }),
         drop_for_slow: false,
         max_closed: 0,

@@ -36,8 +36,12 @@ impl Engine {
             ClientOp::Connect(json) => self.on_connect(index, client, json)?,
             ClientOp::Subscribe { subject, queue, sid } => {
                 self.on_subscribe(index, client, subject, queue, sid);
+                self.count_change_by_client(index, client);
             }
-            ClientOp::Unsubscribe { sid, max } => self.on_unsubscribe(index, client, sid, max),
+            ClientOp::Unsubscribe { sid, max } => {
+                self.on_unsubscribe(index, client, sid, max);
+                self.count_change_by_client(index, client);
+            }
             ClientOp::Ping => self.on_ping(index, client),
             ClientOp::Pong => {
                 client.pings.outstanding = 0;

@@ -16,13 +16,14 @@ use ring::{Direction, Op};
 use crate::close::CloseReason;
 use crate::outbound::Closing;
 use crate::report::{ConnectionReport, End as ReportedEnd};
-use crate::sublist::Owner;
 
+use super::portions::Departed;
 use super::timers::{LINGER, Timer};
 use super::{End, Engine};
 
 impl Engine {
-    /// Ends a connection: its interest is withdrawn at once, its peer is told why where that is usual.
+    /// Ends a connection: nobody gets anything by its subscriptions any more, and its peer is told why
+    /// where that is usual.
     pub(super) fn close(&mut self, index: u32, end: End) {
         let Some(link) = self.links.at(index) else { return };
         if link.closing != Closing::No {
@@ -61,21 +62,14 @@ impl Engine {
         }
     }
 
-    /// Takes the client's session and subscriptions out.
+    /// Takes the client's session out, and its subscriptions.
     fn withdraw(&mut self, index: u32) {
         let Some(client) = self.clients[index as usize].take() else {
             return self.withdraw_route(index);
         };
         self.rechecks.forget(index);
-        for id in client.sids.ids() {
-            if let Some(subscription) = self.router.unsubscribe(id) {
-                self.trace_ended(&client, &subscription.sid);
-                debug_assert!(subscription.owner == Owner::Client(index));
-                self.tallies.of(subscription.account).subscriptions -= 1;
-                self.announce(subscription.want(), -1);
-            }
-        }
         self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+        self.depart(index, client.sids.ids(), Departed::Client(client));
     }
 
     fn remember_closed(&mut self, index: u32, reason: CloseReason) {
@@ -118,7 +112,8 @@ impl Engine {
             }
             link.closing = Closing::Ending;
         }
-        if link.closing == Closing::Ending && !link.sending && !link.receiving {
+        let is_over = !link.sending && !link.receiving && !link.departing;
+        if link.closing == Closing::Ending && is_over {
             link.discard(pool);
             self.pending_change += link.count_bytes();
             self.ops.push((token, Op::Close { socket: link.socket }));

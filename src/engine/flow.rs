@@ -133,7 +133,7 @@ impl Engine {
             Some(Hold::Recipients { slow, shards }) => {
                 self.one_moves(slow) || shards & !client.slow_shards != 0
             }
-            Some(Hold::Verdict | Hold::Barrier(_)) => false,
+            Some(Hold::Verdict | Hold::Barrier(_) | Hold::Turn) => false,
             None => true,
         }
     }

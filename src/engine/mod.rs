@@ -5,7 +5,7 @@
 //! the time come in, operations collect in [`Engine::take_ops`].
 //!
 //! Invariant: outside a call, every client in the table has a link in the same slot, and a slot is
-//! freed only when nothing is in flight on its socket.
+//! freed only when nothing is in flight on its socket and nothing in the tables names it.
 
 mod barrier;
 mod client;
@@ -21,6 +21,7 @@ mod latency;
 mod letters;
 mod news;
 mod options;
+mod portions;
 mod recheck;
 mod relay;
 mod report;
@@ -153,6 +154,7 @@ pub struct Engine {
     /// Clients whose passwords are to be hashed after a reload.
     rechecks: recheck::Rechecks,
     tallies: tallies::Tallies,
+    portions: portions::Portions,
     counters: Counters,
     latency: Latencies,
     leaving: flow::Leaving,
@@ -225,6 +227,7 @@ impl Engine {
             news: news::News::default(),
             rechecks: recheck::Rechecks::new(seed),
             tallies: tallies::Tallies::default(),
+            portions: portions::Portions::default(),
             counters: Counters::default(),
             latency: Latencies::default(),
             leaving: flow::Leaving::default(),
@@ -245,6 +248,7 @@ impl Engine {
         self.mail.now = now;
         self.latency.begin_turn(came_at);
         self.counters.turns += 1;
+        self.begin_portion();
         self.read_on();
     }
 
@@ -368,7 +372,8 @@ impl Engine {
 
     /// Whether nothing is left for another turn; what is left may come up after its part of a turn's end.
     fn is_at_rest(&self) -> bool {
-        let is_served = self.starved.is_empty() && self.unread.is_empty();
+        let is_heard = self.unread.is_empty() && self.portions.is_empty();
+        let is_served = self.starved.is_empty() && is_heard;
         let is_told = self.news.is_empty() && self.asked.is_empty();
         is_served && is_told && !self.barriers.is_asked() && !self.links.has_dirty()
     }

@@ -51,6 +51,8 @@ pub struct EngineOptions {
     pub auth_timeout: Duration,
     /// Whether messages may have headers.
     pub headers: bool,
+    /// Changes of interest that a turn makes, about.
+    pub changes_a_turn: usize,
     /// What clients are told about the server.
     pub info: InfoTemplate,
     /// Messages for slow recipients are dropped, publishers never wait (`no_fast_producer_stall`).

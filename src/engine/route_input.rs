@@ -100,7 +100,7 @@ impl Engine {
     }
 
     fn received_plain(&mut self, index: u32, route: &mut Route, bytes: &[u8]) -> Result<(), End> {
-        if route.waits {
+        if route.is_held() {
             route.input.keep(bytes);
             return Ok(());
         }
@@ -133,7 +133,10 @@ impl Engine {
                 self.notify(Notice::Route(RouteEvent::Refused { conn, text }));
                 return Err(End { reason: CloseReason::ParseError, error: None });
             }
-            RouteOp::Interest(interest) => self.on_remote_interest(index, route, &interest),
+            RouteOp::Interest(interest) => {
+                self.on_remote_interest(index, route, &interest);
+                self.count_change_by_route(index, route);
+            }
             RouteOp::Same { account, digest } => {
                 return self.on_same_interest(index, route, account, &digest);
             }
@@ -315,7 +318,7 @@ impl Speaker for Route {
     }
 
     fn is_held(&self) -> bool {
-        self.waits
+        Self::is_held(self)
     }
 
     fn frame(&self, _engine: &Engine, bytes: &[u8]) -> Frame {

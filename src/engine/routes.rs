@@ -19,6 +19,7 @@ use crate::sublist::Owner;
 use crate::transport::tls::Tls;
 use crate::transport::{Level, Mode, Progress, Transport};
 
+use super::portions::Departed;
 use super::timers::Timer;
 use super::{End, Engine, Notice, RouteOptions};
 
@@ -285,7 +286,7 @@ impl Engine {
             RouteOrder::Register { token, registration } => self.register(token, *registration),
             RouteOrder::Continue { token } => {
                 if self.links.is_live(token) {
-                    self.resume_route(token.index);
+                    self.continue_route(token.index);
                 }
             }
             RouteOrder::Ping { token } => {
@@ -407,7 +408,7 @@ impl Engine {
         self.routes.insert(index, route);
         let carried = Arc::clone(&self.routes[&index].carried);
         self.registered.push(Hearer { index, carried });
-        self.resume_route(index);
+        self.continue_route(index);
     }
 
     /// Tells a server everything that is wanted here of some accounts.
@@ -549,10 +550,17 @@ impl Engine {
         }
     }
 
-    /// Goes on with a connection that the control plane has judged.
-    fn resume_route(&mut self, index: u32) {
+    /// The control plane has judged what a connection said last.
+    fn continue_route(&mut self, index: u32) {
+        if let Some(route) = self.routes.get_mut(&index) {
+            route.waits = false;
+            self.resume_route(index);
+        }
+    }
+
+    /// Goes on with a connection that need not wait for the control plane any more, or for this turn.
+    pub(super) fn resume_route(&mut self, index: u32) {
         let Some(mut route) = self.routes.remove(&index) else { return };
-        route.waits = false;
         let waiting = route.input.take();
         let consumed = self.consume(index, &mut *route, waiting.as_slice());
         let used = consumed.unwrap_or(0);
@@ -563,7 +571,7 @@ impl Engine {
     /// Something of what a route brought was carried out: the rest has its turn next, or it ends, or it may
     /// bring more.
     pub(super) fn go_on_with(&mut self, index: u32, route: Box<Route>, consumed: Result<(), End>) {
-        if route.unread && !route.waits {
+        if route.unread && !route.is_held() {
             self.unread.push_back(self.links.token(index));
         }
         let has_ended = route.has_ended && !route.is_behind();
@@ -593,7 +601,7 @@ impl Engine {
         let link = self.links.at(index).filter(|_| route.unread);
         let transport = link.and_then(|link| link.transport.as_deref());
         let unread = transport.map_or(0, Transport::kept_bytes);
-        let waiting = if route.waits { route.input.waiting() } else { 0 };
+        let waiting = if route.is_held() { route.input.waiting() } else { 0 };
         self.routes.insert(index, route);
         if let Err(end) = consumed {
             self.close(index, end);
@@ -608,19 +616,12 @@ impl Engine {
     pub(super) fn withdraw_route(&mut self, index: u32) {
         let Some(route) = self.routes.remove(&index) else { return };
         self.registered.retain(|hearer| hearer.index != index);
-        let mut forgotten = Vec::new();
-        self.router.forget(Owner::Route(index), |subscription| forgotten.push(subscription));
-        if self.mail.others() != 0 {
-            for subscription in &forgotten {
-                let weight = subscription.weight.cast_signed();
-                self.announce_for_routes(subscription.want(), -weight);
-            }
-        }
+        let ids = self.router.disown(Owner::Route(index));
         let rounds = route.pings.iter().filter(|ping| !ping.is_void).filter_map(|ping| ping.round);
         for round in rounds.chain(route.rounds_again.iter().copied()) {
             self.leave_round(round);
         }
-        self.keep_interest(&route, forgotten);
+        self.depart(index, ids, Departed::Route { route, forgotten: Vec::new() });
     }
 
     /// An account gets a connection of its own: what was learned of it on this one is forgotten.

@@ -143,7 +143,9 @@ impl Engine {
     fn write_due(&mut self, token: Token) {
         let Some(link) = self.links.get_mut(token) else { return };
         link.timed = false;
-        if link.pending_bytes() == 0 || !(link.refused || link.sending) {
+        // One that is being closed has its own time to tell what is left.
+        let is_open = link.closing == Closing::No;
+        if !is_open || link.pending_bytes() == 0 || !(link.refused || link.sending) {
             return;
         }
         // Progress is enough, unless the configuration wants each batch gone within the deadline.

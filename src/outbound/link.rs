@@ -90,6 +90,8 @@ pub struct Link {
     pub headers: bool,
     /// How far the end has come.
     pub closing: Closing,
+    /// Subscriptions of it are still in the tables, although it ends.
+    pub departing: bool,
     /// A receive is in flight.
     pub receiving: bool,
     /// It is received from piece by piece: what it sends goes over a narrow wire and had to wait, and
@@ -131,6 +133,7 @@ impl Link {
             out_bytes: 0,
             headers: false,
             closing: Closing::No,
+            departing: false,
             receiving: false,
             piecewise: false,
             cancelling: false,

@@ -123,14 +123,13 @@ impl Router {
         before
     }
 
-    /// Forgets everything that somebody else wanted, and hands each over.
-    pub fn forget(&mut self, owner: Owner, mut forgotten: impl FnMut(Subscription)) {
+    /// Nobody will ask again for what somebody else wanted. Returns the slots of the subscriptions, which
+    /// are to be [removed](Self::unsubscribe).
+    #[must_use]
+    pub fn disown(&mut self, owner: Owner) -> Vec<u32> {
         let subscriptions = &self.subscriptions;
         let theirs = |id: &mut u32| subscriptions[*id as usize].owner == owner;
-        let ids: Vec<u32> = self.foreign.extract_if(theirs).collect();
-        for id in ids {
-            self.unsubscribe(id).into_iter().for_each(&mut forgotten);
-        }
+        self.foreign.extract_if(theirs).collect()
     }
 
     /// What somebody else wants.
@@ -174,8 +173,12 @@ mod tests {
         assert_eq!(router.set_interest(Owner::Route(1), a, 0), 1);
         assert_eq!(router.set_interest(Owner::Route(1), a, 0), 0);
         assert_eq!(router.interest_of(Owner::Route(1)).count(), 1);
-        let mut forgotten = Vec::new();
-        router.forget(Owner::Route(1), |sub| forgotten.push(sub.weight));
-        assert_eq!((forgotten, router.foreign_len()), (vec![5], 1));
+        let disowned = router.disown(Owner::Route(1));
+        let weights: Vec<_> = disowned
+            .iter()
+            .filter_map(|id| router.unsubscribe(*id))
+            .map(|sub| sub.weight)
+            .collect();
+        assert_eq!((weights, router.foreign_len()), (vec![5], 1));
     }
 }

@@ -19,6 +19,9 @@ use crate::transport::tls::{self, TlsAcceptor, TlsConnector};
 use super::cluster::{ClusterFacts, client_urls};
 use super::shards::shard_count;
 
+/// Changes of interest that a turn makes: they take about a millisecond.
+const CHANGES_A_TURN: usize = 512;
+
 /// Who this server is, for as long as it runs.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
@@ -151,6 +154,7 @@ pub(super) fn engine(
         auth: Arc::new(authenticator(options, accounts)),
         auth_timeout: options.authorization.timeout,
         headers: !options.no_header_support,
+        changes_a_turn: CHANGES_A_TURN,
         info: InfoTemplate::new(&identity.server_info(options, cluster, lame_duck)),
         drop_for_slow: options.no_fast_producer_stall,
         // Each shard remembers its part.

@@ -52,6 +52,8 @@ pub enum Hold {
     Barrier(u64),
     /// The server holds as many bytes as it may.
     Memory,
+    /// It has changed so much of its interest that the rest of what it says is for the next turn.
+    Turn,
 }
 
 /// As whom a client speaks: the first of these that its CONNECT names. A secret is not kept.

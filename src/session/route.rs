@@ -121,6 +121,8 @@ pub struct Route {
     pub phase: RoutePhase,
     /// What came last is for the control plane to judge.
     pub waits: bool,
+    /// It has changed so much that the rest of what it says is for the next turn.
+    pub spent: bool,
     /// More has come in than a turn may open; the rest has its turn later.
     pub unread: bool,
     /// The other server has sent its last byte, and not all of them are carried out.
@@ -173,6 +175,7 @@ impl Route {
             active_at: now,
             phase,
             waits: false,
+            spent: false,
             unread: false,
             has_ended: false,
             input: Input::default(),
@@ -195,10 +198,16 @@ impl Route {
         }
     }
 
+    /// Whether its bytes wait unparsed.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        self.waits || self.spent
+    }
+
     /// Whether what came in is to be carried out before more of it is received.
     #[must_use]
     pub const fn is_behind(&self) -> bool {
-        self.waits || self.unread
+        self.is_held() || self.unread
     }
 
     /// Whether this server's interest of an account goes over this connection.

@@ -355,6 +355,7 @@ impl Cluster {
             auth: Arc::new(Authenticator::new(auth)),
             auth_timeout: Duration::from_secs(2),
             headers: true,
+            changes_a_turn: self.shape.changes_a_turn,
             info: InfoTemplate::new(&info),
             closes_late: false,
             drop_for_slow: false,

@@ -24,6 +24,8 @@ pub struct Shape {
     /// Routes end that take longer than the write deadline for one batch (`write_timeout: close`).
     pub closes_late: bool,
     pub compressions: Vec<Mode>,
+    /// Changes of interest that a turn makes.
+    pub changes_a_turn: usize,
 }
 
 /// What a seed plays.
@@ -69,6 +71,7 @@ impl Plan {
             ping_interval: Duration::from_secs(5),
             closes_late: false,
             compressions,
+            changes_a_turn: [1, 4, 512][rng.below(3)],
         };
         Self { seed, shape, clients: 3, rounds: 2, troubles: 0 }
     }

@@ -44,6 +44,7 @@ impl Pair {
             ping_interval,
             closes_late,
             compressions: vec![Mode::Off],
+            changes_a_turn: 512,
         };
         let faults = Faults { latency_min: LATENCY, latency_max: LATENCY, ..Faults::NONE };
         let world = SimOptions {

@@ -99,6 +99,10 @@ impl Scene {
         self.history.subs[sub].got.values().map(Vec::len).sum()
     }
 
+    fn subscriptions(&mut self) -> u64 {
+        self.server.reports().iter().map(|report| report.subscriptions_open).sum()
+    }
+
     fn reasons(&mut self) -> Vec<&'static str> {
         self.server.closed().iter().filter_map(|report| Some(report.end.as_ref()?.reason)).collect()
     }
@@ -474,5 +478,33 @@ fn a_client_that_takes_what_waits_before_a_ping_is_not_stale() {
     // Without a byte taken, it is.
     (0..50).for_each(|_| goes_on(&mut scene, 0));
     assert_eq!(scene.reasons(), ["Stale Connection"]);
+    scene.server.end();
+}
+
+/// A client says a thousand SUBs in one go, and leaves: others are heard and served in between.
+#[test]
+fn who_changes_much_of_what_it_wants_holds_up_nobody() {
+    const MANY: u64 = 1_000;
+    let world = SimOptions { buffer_bytes: 64 << 10, window: 64 << 20, ..SimOptions::default() };
+    let config = Config { world, changes_a_turn: 8, ..Config::default() };
+    let mut scene = Scene::new(&config, 3);
+    let sub = scene.subscribe(1, "beside");
+    for at in 0..MANY {
+        let filter = format!("many.{at}");
+        scene.clients[0].subscribe(&mut scene.history, &filter, None, 0, None);
+    }
+    scene.clients[0].ping(&mut scene.history);
+    scene.publish(2, "beside", 16);
+    scene.wait("a message", |scene| scene.got(sub) == 1);
+    assert!(!scene.clients[0].is_answered(), "all SUBs were carried out before");
+    scene.wait("a PONG", |scene| scene.clients[0].is_answered());
+    assert_eq!(scene.subscriptions(), MANY + 1);
+
+    scene.clients[0].peer.reset();
+    scene.wait("the end of a client", |scene| !scene.reasons().is_empty());
+    scene.publish(2, "beside", 16);
+    scene.wait("another message", |scene| scene.got(sub) == 2);
+    assert!(scene.subscriptions() > MANY / 2, "all were taken out before");
+    scene.wait("the end of its subscriptions", |scene| scene.subscriptions() == 1);
     scene.server.end();
 }

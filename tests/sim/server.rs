@@ -37,6 +37,7 @@ pub struct Config {
     pub auth_timeout: Duration,
     /// PONG waits for routes, of which there are none.
     pub barrier: bool,
+    pub changes_a_turn: usize,
 }
 
 impl Default for Config {
@@ -52,6 +53,7 @@ impl Default for Config {
             auth: AuthMethod::None,
             auth_timeout: Duration::from_secs(2),
             barrier: false,
+            changes_a_turn: 512,
         }
     }
 }
@@ -91,6 +93,7 @@ impl Config {
             auth: Arc::new(Authenticator::new(auth)),
             auth_timeout: self.auth_timeout,
             headers: true,
+            changes_a_turn: self.changes_a_turn,
             info: InfoTemplate::new(&info),
             drop_for_slow: false,
             max_closed: 10_000,

@@ -124,6 +124,7 @@ fn configure(kind: Kind, seed: u64, rng: &mut Rng) -> Config {
         write_deadline: Duration::from_millis(*pick(rng, &[1_000, 2_000, 10_000])),
         ping_interval: Duration::from_secs(*pick(rng, &[20, 120])),
         auth,
+        changes_a_turn: *pick(rng, &[1, 3, 512]),
         ..Config::default()
     }
 }
