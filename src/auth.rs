@@ -165,8 +165,8 @@ impl Authenticator {
 
     /// What becomes of a client that `earlier` admitted into `account` with these credentials.
     ///
-    /// As with nats-server, whoever has named a user stays only as one of [`AuthMethod::Users`];
-    /// but nobody has to go because of a reload that changed nothing about log-ins.
+    /// As with nats-server, whoever has named a user stays only as one of [`AuthMethod::Users`], or as the
+    /// one that is left of them; but nobody has to go because of a reload that changed nothing about log-ins.
     #[must_use]
     pub fn recheck(
         &self,
@@ -186,7 +186,8 @@ impl Authenticator {
         if self.rule.asks_the_same(&earlier.rule, name) {
             return Standing::Unchanged;
         }
-        if !name.is_empty() && !self.rule.has_user(name, account) {
+        let is_only_user = matches!((&self.rule, &earlier.rule), (Rule::User(..), Rule::Users(_)));
+        if !name.is_empty() && !is_only_user && !self.rule.has_user(name, account) {
             return Standing::Moved;
         }
         match self.check(&credentials) {

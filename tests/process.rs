@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "mesh/http.rs"]
+mod http;
 mod support;
 
 use std::io::{Read, Write};
@@ -245,6 +247,7 @@ const CONFIGURATIONS: &[&str] = &[
     "server_name: \"\\x41\"",
     "server_name: (\nblock\n)\n",
     "authorization { user: a, pass: $2a$04$abcdefghijklmnopqrstuu369LYjJlegQeGD0CWsjs58fASePKjWq }",
+    "jetstream { enabled: false, store_dir: nowhere }",
     // What is wrong.
     "",
     "\n\n# nothing\n",
@@ -444,7 +447,10 @@ fn a_port_that_is_taken_is_fatal() {
         let output = kind.run(&["-a", "127.0.0.1", "-p", &port], dir.path());
         let log = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{kind}: {log}");
-        let reason = format!("[FTL] Error listening on port: 127.0.0.1:{port}, ");
+        let reason = format!(
+            "[FTL] Error listening on port: 127.0.0.1:{port}, \
+             \"listen tcp 127.0.0.1:{port}: bind: address already in use\"\n"
+        );
         assert!(log.contains(&reason), "{kind}: {log}");
     });
 }
@@ -658,6 +664,7 @@ fn a_reload_keeps_who_still_has_the_right_credentials() {
         (users("p"), users(T_HASH), named, refused),
         (users(P_HASH), users("p"), named, stays),
         (users("p"), open(), named, leaves),
+        (users("p"), single(), named, stays),
         (by_token("t"), by_token(T_HASH), token, stays),
         (by_token("t"), by_token(P_HASH), token, refused),
         (by_token(T_HASH), by_token("t"), token, stays),
@@ -764,6 +771,29 @@ fn a_lame_duck_listens_no_more_and_ignores_sigterm() {
         client.hear("PONG\r\n");
         client.hear_end();
         assert_eq!(broker.wait_exit().code(), Some(0), "{kind}");
+    });
+}
+
+#[test]
+fn who_only_listens_is_active_when_a_message_comes() {
+    on_each_broker(|kind| {
+        let broker = Broker::start(kind, &["-m", "-1"]);
+        let mut clients = [(); 2].map(|()| Client::connect(broker.port));
+        for (client, sub) in clients.iter_mut().zip(["SUB x 1\r\n", ""]) {
+            client.say(&format!("CONNECT {{\"verbose\":false}}\r\n{sub}PING\r\n"));
+            client.hear("PONG\r\n");
+        }
+        let [listener, talker] = &mut clients;
+        talker.say("PUB x 2\r\nhi\r\n");
+        listener.hear("MSG x 1 2\r\nhi\r\n");
+        let log = broker.log();
+        let (_, rest) = log.split_once("Starting http monitor on ").unwrap();
+        let stream = TcpStream::connect(rest.lines().next().unwrap()).unwrap();
+        let connz = http::get(stream, "/connz").expect("/connz answers");
+        let active = |at: usize| connz["connections"][at]["last_activity"].as_str().unwrap();
+        // Without the zone letter the order of the texts is that of the times.
+        let [listener, talker] = [0, 1].map(|at| active(at).trim_end_matches('Z'));
+        assert!(listener >= talker, "{kind}: {connz:#}");
     });
 }
 

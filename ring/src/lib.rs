@@ -345,9 +345,11 @@ impl Errno {
     pub const BROKEN_PIPE: Self = Self(libc::EPIPE);
 }
 
+/// The system's text in small letters.
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        io::Error::from_raw_os_error(self.0).fmt(f)
+        let text = io::Error::from_raw_os_error(self.0).to_string();
+        f.write_str(&text.split(" (os error").next().unwrap_or_default().to_lowercase())
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) fn refusal(list: &[NotYet], key: &str, name: &str, node: &Node) -> An
     match list.iter().find(|refused| refused.keys.contains(&name)) {
         None => Answer::Unknown,
         Some(refused) if is_off(&node.value, refused.empty_is_off) => Answer::Fine,
+        Some(refused) if refused.has_switch && is_switched_off(node) => Answer::Fine,
         Some(refused) => {
             let text = format!("{} is not supported yet: {}", quote(key), refused.remedy);
             Answer::Refused(node.error(text))
@@ -34,15 +35,17 @@ pub(super) struct NotYet {
     remedy: &'static str,
     /// An empty block says nothing; of some, the peer takes it as the wish for all that is usual.
     empty_is_off: bool,
+    /// In its block the peer has `enabled`, which switches it off whatever else stands there.
+    has_switch: bool,
 }
 
 const fn not_yet(keys: &'static [&'static str], remedy: &'static str) -> NotYet {
-    NotYet { keys, remedy, empty_is_off: true }
+    NotYet { keys, remedy, empty_is_off: true, has_switch: false }
 }
 
 /// The same for blocks that act even when there is nothing in them.
 const fn not_even_empty(keys: &'static [&'static str], remedy: &'static str) -> NotYet {
-    NotYet { keys, remedy, empty_is_off: false }
+    NotYet { keys, remedy, empty_is_off: false, has_switch: false }
 }
 
 /// A value that switches something off can stand, since it is off.
@@ -57,13 +60,23 @@ fn is_off(value: &Value, empty_is_off: bool) -> bool {
     }
 }
 
+fn is_switched_off(node: &Node) -> bool {
+    node.entries().into_iter().any(|(key, node)| {
+        let is_switch = ["enabled", "enable"].iter().any(|name| key.eq_ignore_ascii_case(name));
+        is_switch && matches!(node.value, Value::Bool(false))
+    })
+}
+
 pub(super) const TOP_LEVEL: &[NotYet] = &[
     not_yet(&["gateway"], "remove it, servers meet by the routes of a cluster"),
     not_yet(&["leaf", "leafnodes"], "remove it, servers meet by the routes of a cluster"),
-    not_even_empty(
-        &["jetstream", "store_dir", "storedir", "default_js_domain"],
-        "remove it, messages are not stored",
-    ),
+    NotYet {
+        has_switch: true,
+        ..not_even_empty(
+            &["jetstream", "store_dir", "storedir", "default_js_domain"],
+            "remove it, messages are not stored",
+        )
+    },
     not_yet(&["websocket", "ws", "mqtt"], "remove it, clients connect by TCP"),
     not_even_empty(
         &["tls", "allow_non_tls", "ocsp", "ocsp_cache"],

@@ -10,10 +10,11 @@ use crate::mailbox::Letter;
 use crate::proto::client::{ClientOp, ParseError, Publish};
 use crate::proto::connect::Connect;
 use crate::proto::encode::{self, Violation};
+use crate::proto::headers;
 use crate::proto::info::{ConnectInfo, InfoExtra};
 use crate::proto::quote::Plain;
 use crate::router::{Delivery, Message, Origin, Want};
-use crate::session::{About, Claim, Client, Hold, Phase};
+use crate::session::{About, Claim, Client, Hold, Phase, round_trip};
 use crate::subject;
 use crate::sublist::{Owner, Subscription};
 
@@ -46,7 +47,7 @@ impl Engine {
             ClientOp::Pong => {
                 client.pings.outstanding = 0;
                 if client.pings.sent_at > ring::Time::ZERO {
-                    client.pings.rtt = self.now - client.pings.sent_at;
+                    client.pings.rtt = round_trip(self.now - client.pings.sent_at);
                 }
             }
             ClientOp::Err(text) => {
@@ -85,15 +86,16 @@ impl Engine {
         client.connected = true;
         if client.pings.rtt.is_zero() {
             // As the peer has it until a PING is answered.
-            client.pings.rtt = self.now - client.start;
-        }
-        if !(0..=1).contains(&connect.protocol) {
-            return Err(CloseReason::BadClientProtocolVersion.into());
+            client.pings.rtt = round_trip(self.now - client.start);
         }
         let headers = connect.headers && self.options.headers;
-        if connect.no_responders && !headers {
-            return Err(CloseReason::NoRespondersRequiresHeaders.into());
-        }
+        let refusal = if !(0..=1).contains(&connect.protocol) {
+            Some(CloseReason::BadClientProtocolVersion)
+        } else if connect.no_responders && !headers {
+            Some(CloseReason::NoRespondersRequiresHeaders)
+        } else {
+            None
+        };
         client.verbose = connect.verbose;
         client.pedantic = connect.pedantic;
         client.echo = connect.echo;
@@ -108,7 +110,15 @@ impl Engine {
         }
         client.login = Login::new(connect.user, connect.pass, connect.auth_token);
         let verdict = self.options.auth.check(&client.credentials());
-        self.log_in(index, client, verdict)
+        // As with the peer, only who may log in is told of it. Nothing is hashed for that.
+        match (refusal, verdict) {
+            (Some(reason), Verdict::Accepted(identity)) => {
+                Self::enter(client, identity);
+                Err(reason.into())
+            }
+            (Some(reason), Verdict::Hash(_)) => Err(reason.into()),
+            (_, verdict) => self.log_in(index, client, verdict),
+        }
     }
 
     /// A client that does not begin with CONNECT while log-ins are checked may still be nobody in
@@ -334,6 +344,11 @@ impl Engine {
         if let Some(reply) = publish.reply.filter(|reply| subject::is_reserved_reply(reply)) {
             self.deny(index, client, Violation::Reply(reply), b"");
             return;
+        }
+        let headers = publish.header_len.map_or(&[][..], |len| &body[..len as usize]);
+        if headers::is_probe(headers) && self.router.is_wanted(client.account, publish.subject) {
+            // Messages are not traced here, but a probe must not act as what it looks like.
+            return self.acknowledge(index, client);
         }
         let message = Message {
             account: client.account,

@@ -244,6 +244,9 @@ impl Engine {
         let token = self.links.token(index);
         let Some((link, pool)) = self.links.with_pool(index) else { return };
         link.dirty = false;
+        if std::mem::take(&mut link.has_messages) {
+            link.active_at = self.now;
+        }
         self.pending_change += link.count_bytes();
         let pending = link.queue.pending_bytes();
         let bounded = link.lanes.is_none() && link.closing == Closing::No;

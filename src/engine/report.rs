@@ -153,7 +153,7 @@ impl Engine {
             kind: ConnectionKind::Client,
             peer: client.peer,
             start: client.start,
-            last_activity: client.active_at,
+            last_activity: client.active_at.max(link.active_at),
             end: None,
             rtt: client.pings.rtt,
             pending_bytes: link.queue.pending_bytes() as u64,

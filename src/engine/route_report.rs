@@ -47,7 +47,7 @@ impl Engine {
             is_ringmesh: registration.is_ringmesh,
             peer: route.peer,
             start: route.start,
-            last_activity: route.active_at,
+            last_activity: route.active_at.max(link.active_at),
             rtt: route.rtt,
             pending_bytes: link.pending_bytes() as u64,
             in_msgs: route.in_msgs,

@@ -1,5 +1,7 @@
 //! News of one client.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::server_info::{ServerInfo, time};
@@ -41,8 +43,8 @@ struct Client<'a> {
     lang: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     ver: &'a str,
-    #[serde(skip_serializing_if = "is_zero")]
-    rtt: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rtt: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stop: Option<String>,
     name_tag: &'a str,
@@ -90,7 +92,8 @@ impl<'a> Client<'a> {
             name: &client.name,
             lang: &client.lang,
             ver: &client.version,
-            rtt: u64::try_from(client.rtt.as_nanos()).unwrap_or(u64::MAX),
+            // Told when it goes, if it is known.
+            rtt: client.end.and_then(|_| nanos(client.rtt)),
             stop: client.end.map(|end| time(end.at)),
             name_tag: &client.account,
             kind: client.kind.name(),
@@ -99,7 +102,7 @@ impl<'a> Client<'a> {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands in a reference")]
-const fn is_zero(value: &u64) -> bool {
-    *value == 0
+/// Nothing, if that is not known.
+fn nanos(span: Duration) -> Option<u64> {
+    (!span.is_zero()).then(|| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -82,6 +82,8 @@ pub struct Link {
     pub batch_at: Time,
     /// The upper bound of when what is in flight came in.
     pub came_at: Time,
+    /// When a message last left.
+    pub active_at: Time,
     /// Messages handed to the queue.
     pub out_msgs: u64,
     /// Bytes of headers and payload handed to the queue.
@@ -90,6 +92,8 @@ pub struct Link {
     pub headers: bool,
     /// How far the end has come.
     pub closing: Closing,
+    /// This turn has brought it messages.
+    pub has_messages: bool,
     /// Subscriptions of it are still in the tables, although it ends.
     pub departing: bool,
     /// A receive is in flight.
@@ -114,6 +118,13 @@ pub struct Link {
 }
 
 impl Link {
+    /// Counts messages that are handed to the queue, and the bytes of their headers and payloads.
+    pub fn count_out(&mut self, messages: u64, bytes: u64) {
+        self.out_msgs += messages;
+        self.out_bytes += bytes;
+        self.has_messages = true;
+    }
+
     /// A link to a fresh socket.
     #[must_use]
     pub fn new(socket: Socket, now: Time, zero_copy: bool) -> Self {
@@ -129,10 +140,12 @@ impl Link {
             progress_at: now,
             batch_at: now,
             came_at: now,
+            active_at: Time::ZERO,
             out_msgs: 0,
             out_bytes: 0,
             headers: false,
             closing: Closing::No,
+            has_messages: false,
             departing: false,
             receiving: false,
             piecewise: false,

@@ -13,6 +13,13 @@ pub fn value<'a>(block: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     lines(block).find_map(|line| line.strip_prefix(key)?.strip_prefix(b":")).map(<[u8]>::trim_ascii)
 }
 
+/// Whether a message is only to show which way one like it would go: nobody is to get it.
+pub fn is_probe(block: &[u8]) -> bool {
+    let only = value(block, b"Nats-Trace-Only").unwrap_or_default();
+    let is_set = ["1", "true", "on"].iter().any(|on| only.eq_ignore_ascii_case(on.as_bytes()));
+    is_set && value(block, b"Nats-Trace-Dest").is_some_and(|subject| !subject.is_empty())
+}
+
 /// The payload of a message whose first `header_len` bytes are headers, for a receiver that does
 /// not know them. Empty if there are fewer bytes.
 pub fn strip(message: &[u8], header_len: u32) -> &[u8] {
@@ -60,6 +67,22 @@ mod tests {
         for block in ["", "\r", "\r\n", "A: 1\r\n", "NATS/1.0\r\nA: 1", "NATS/1.0 503\r\n\r\n"] {
             check(block, "A", None);
         }
+    }
+
+    #[test]
+    fn a_probe_names_a_place_for_traces_and_says_that_it_is_nothing_else() {
+        for (dest, only, expected) in [
+            ("tr", "true", true),
+            ("tr", " On ", true),
+            ("tr", "1", true),
+            ("tr", "false", false),
+            ("", "true", false),
+        ] {
+            let block =
+                format!("NATS/1.0\r\nNats-Trace-Dest:{dest}\r\nNats-Trace-Only:{only}\r\n\r\n");
+            assert_eq!(is_probe(block.as_bytes()), expected, "{block:?}");
+        }
+        assert!(!is_probe(b"NATS/1.0\r\nNats-Trace-Only: true\r\n\r\n"));
     }
 
     #[test]

@@ -335,8 +335,7 @@ fn write_to_client(link: &mut Link, pool: &mut Pool, sid: &[u8], message: &Messa
     let (subject, reply) = subject::delivered_as(message.subject, message.reply);
     let size = size_of_body(&message.body[from as usize..]);
     let head = MsgHead { subject, sid, reply, header_len, size };
-    link.out_msgs += 1;
-    link.out_bytes += u64::from(size);
+    link.count_out(1, size.into());
     write(
         &mut link.queue,
         pool,
@@ -377,8 +376,7 @@ fn write_to_route<'a, I: Iterator<Item = &'a [u8]> + Clone>(
         header_len: (header_len > 0).then_some(header_len),
         size,
     };
-    link.out_msgs += 1;
-    link.out_bytes += u64::from(size);
+    link.count_out(1, size.into());
     let (room, encode) = (head.len_max(), |out: &mut Vec<u8>| head.encode(out));
     write(link.queue_of(message.account), pool, (room, encode), from, message);
     true

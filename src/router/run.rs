@@ -274,8 +274,7 @@ impl Router {
             }
             self.reach.note(to.index, slow);
         }
-        link.out_msgs += count as u64;
-        link.out_bytes += count as u64 * u64::from(size);
+        link.count_out(count as u64, count as u64 * u64::from(size));
         self.subscriptions[to.subscription as usize].delivered += count as u64;
         true
     }

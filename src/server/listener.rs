@@ -8,19 +8,21 @@ use std::time::Duration;
 use ring::{Socket, uring};
 
 use crate::config::Options;
+use crate::files::os_error;
 
 /// Listens for clients.
 ///
 /// # Errors
 /// The line to log before the server ends.
 pub(super) fn clients(options: &Options) -> Result<(Socket, SocketAddr), String> {
-    let failed = |error: std::io::Error| {
-        format!("Error listening on port: {}:{}, {error}", options.host, options.port)
+    let failed = |error: String| {
+        let address = address(&options.host, options.port);
+        format!("Error listening on port: {address}, {error:?}")
     };
     listen_on(&options.host, options.port).map_err(failed)
 }
 
-fn listen_on(host: &str, port: u16) -> std::io::Result<(Socket, SocketAddr)> {
+fn listen_on(host: &str, port: u16) -> Result<(Socket, SocketAddr), String> {
     let address = resolve(host, port)?;
     if address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
         // The wildcard means both families; a host without IPv6 has only the one.
@@ -29,7 +31,12 @@ fn listen_on(host: &str, port: u16) -> std::io::Result<(Socket, SocketAddr)> {
             return Ok(listening);
         }
     }
-    listen_soon(address)
+    listen_soon(address).map_err(|error| cannot_bind(address, &error))
+}
+
+/// As Go says it.
+fn cannot_bind(address: SocketAddr, error: &std::io::Error) -> String {
+    format!("listen tcp {address}: bind: {}", os_error(error))
 }
 
 /// Listens; when the address is in use, tries again for a moment: the rings of a server that was just
@@ -69,12 +76,14 @@ pub(super) fn monitor(options: &Options) -> Result<Option<TcpListener>, String> 
     let Some(port) = options.http_port else { return Ok(None) };
     let host = &options.http_host;
     let listen = || {
-        let listener = TcpListener::bind(resolve(host, port)?)?;
-        listener.set_nonblocking(true)?;
-        Ok::<_, std::io::Error>(listener)
+        let address = resolve(host, port)?;
+        let listener = TcpListener::bind(address)
+            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+        listener.map_err(|error| cannot_bind(address, &error))
     };
-    let listener = listen()
-        .map_err(|error| format!("Can't listen to the monitor port: {host}:{port}, {error}"))?;
+    let listener = listen().map_err(|error| {
+        format!("Can't start monitoring: can't listen to the monitor port: {error}")
+    })?;
     let port = listener.local_addr().map_or(port, |at| at.port());
     tracing::info!("Starting http monitor on {}", address(host, port));
     Ok(Some(listener))
@@ -85,6 +94,7 @@ pub(super) fn address(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-fn resolve(host: &str, port: u16) -> std::io::Result<SocketAddr> {
-    (host, port).to_socket_addrs()?.next().ok_or_else(|| ErrorKind::NotFound.into())
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
+    let found = (host, port).to_socket_addrs().ok().and_then(|mut all| all.next());
+    found.ok_or_else(|| format!("listen tcp: lookup {host}: no such host"))
 }
