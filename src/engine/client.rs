@@ -346,7 +346,10 @@ impl Engine {
             return;
         }
         let headers = publish.header_len.map_or(&[][..], |len| &body[..len as usize]);
-        if headers::is_probe(headers) && self.router.is_wanted(client.account, publish.subject) {
+        if headers::is_probe(headers)
+            && (self.is_for_jetstream(client, publish.subject)
+                || self.router.is_wanted(client.account, publish.subject))
+        {
             // Messages are not traced here, but a probe must not act as what it looks like.
             return self.acknowledge(index, client);
         }
@@ -365,11 +368,15 @@ impl Engine {
         self.after_publish(index, client);
     }
 
-    fn route(&mut self, index: u32, client: &mut Client, message: &Message<'_>) {
-        let imported = imports::is_imported(message.subject)
+    /// Whether servers that store answer what a client publishes there.
+    fn is_for_jetstream(&self, client: &Client, subject: &[u8]) -> bool {
+        imports::is_imported(subject)
             && client.account != AccountId::SYSTEM
-            && self.options.accounts.get(client.account).jetstream;
-        if imported {
+            && self.options.accounts.get(client.account).jetstream
+    }
+
+    fn route(&mut self, index: u32, client: &mut Client, message: &Message<'_>) {
+        if self.is_for_jetstream(client, message.subject) {
             let delivery = self.import(index, client, message);
             return self.settle_unrouted(index, client, message, delivery);
         }

@@ -112,11 +112,13 @@ impl Engine {
             }
             link.closing = Closing::Ending;
         }
-        let is_over = !link.sending && !link.receiving && !link.departing;
-        if link.closing == Closing::Ending && is_over {
+        if link.closing == Closing::Ending && !link.sending && !link.receiving {
+            link.closing = Closing::Gone;
             link.discard(pool);
             self.pending_change += link.count_bytes();
             self.ops.push((token, Op::Close { socket: link.socket }));
+        }
+        if link.closing == Closing::Gone && !link.departing {
             self.links.remove(index);
         }
     }
@@ -124,7 +126,9 @@ impl Engine {
     /// Ends both directions now; what is still queued is lost.
     pub(super) fn cut(&mut self, index: u32) {
         let token = self.links.token(index);
-        let Some(link) = self.links.at_mut(index) else { return };
+        let Some(link) = self.links.at_mut(index).filter(|it| it.closing != Closing::Gone) else {
+            return;
+        };
         link.closing = Closing::Ending;
         if link.sending || link.receiving {
             self.ops.push((token, Op::Shutdown { socket: link.socket, how: Direction::Both }));

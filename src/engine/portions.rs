@@ -1,11 +1,13 @@
 //! Changes of interest, so many in a turn.
 //!
-//! One is done in a microsecond or three, but a peer brings a hundred thousand of them at once, or leaves
+//! One is done in a microsecond or three, but a peer says a hundred thousand of them at once, or leaves
 //! as many subscriptions behind. A turn makes a bounded number, and what is left is for the next ones:
-//! whoever else has something to say is heard in between.
+//! whoever else has something to say is heard in between. What is rare is still done in one turn: all
+//! subscriptions of a client that says CONNECT again, and what a reload or a digest changes.
 //!
 //! Invariant: each session is heard in the order in which it speaks, and goes on by one change a turn at
-//! least; a connection's slot is not free before its last subscription is out of the tables.
+//! least; as much is taken out of the tables as comes in, while something is left to be taken out; a
+//! connection's slot is not free before its last subscription is out of the tables.
 
 use std::collections::VecDeque;
 
@@ -21,6 +23,8 @@ use super::Engine;
 pub(super) struct Portions {
     /// Changes that this turn may still make.
     left: usize,
+    /// Changes that sessions have made in this turn.
+    made: usize,
     /// Sessions whose bytes wait for the next turn.
     spent: VecDeque<Token>,
     /// Connections with subscriptions that are still to be taken out.
@@ -54,8 +58,15 @@ impl Portions {
         self.spent.is_empty() && self.departures.is_empty()
     }
 
-    /// Counts a change; says whether it was the last of this turn's portion, or beyond it.
+    /// Subscriptions of other servers that are still to be taken out.
+    pub(super) fn departing_foreign(&self) -> usize {
+        let is_route = |it: &&Departure| matches!(it.who, Departed::Route { .. });
+        self.departures.iter().filter(is_route).map(|departure| departure.ids.len()).sum()
+    }
+
+    /// Counts a session's change; says whether it was the last of this turn's portion, or beyond it.
     fn spend(&mut self) -> bool {
+        self.made += 1;
         self.left = self.left.saturating_sub(1);
         self.left == 0
     }
@@ -81,16 +92,18 @@ impl Engine {
 
     /// A turn begins, with a portion of its own: those go on for whom the last one was not enough.
     pub(super) fn begin_portion(&mut self) {
+        let made = std::mem::take(&mut self.portions.made);
         self.portions.left = self.options.changes_a_turn;
         if self.portions.is_empty() {
             return;
         }
-        // Those who stay have the other half.
-        let mut half = (self.portions.left / 2).max(1);
-        while half > 0
+        // Those who stay have the other half. What leaves does not fall behind what comes, however many
+        // sessions there are.
+        let mut most = (self.portions.left / 2).max(made).max(1);
+        while most > 0
             && let Some(mut departure) = self.portions.departures.pop_front()
         {
-            half -= self.take_out(&mut departure, half);
+            most -= self.take_out(&mut departure, most);
             if departure.ids.is_empty() {
                 self.conclude(departure);
             } else {

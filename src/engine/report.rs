@@ -68,8 +68,8 @@ impl Engine {
 
     /// Subscriptions of this shard's clients; what other shards want is counted there.
     fn own_subscriptions(&self) -> u64 {
-        let others = self.router.foreign_len() + self.internal_subscriptions;
-        (self.router.subscriptions.len() - others) as u64
+        let foreign = self.router.foreign_len() + self.portions.departing_foreign();
+        (self.router.subscriptions.len() - foreign - self.internal_subscriptions) as u64
     }
 
     fn sublist_stats(&self) -> SublistStats {

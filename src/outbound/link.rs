@@ -56,6 +56,8 @@ pub enum Closing {
     Lingering,
     /// Both directions end; waits for the last completions.
     Ending,
+    /// The socket is closed; subscriptions are still in the tables.
+    Gone,
 }
 
 /// See the module's documentation.

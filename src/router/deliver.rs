@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::account::Accounts;
-use crate::outbound::{Link, LinkTable, OutboundLimits, Pool, Queue, SHARE_BYTES_MIN};
+use crate::outbound::{Closing, Link, LinkTable, OutboundLimits, Pool, Queue, SHARE_BYTES_MIN};
 use crate::proto::encode::MsgHead;
 use crate::proto::route::RoutedHead;
 use crate::subject;
@@ -145,7 +145,7 @@ impl Router {
         message: &Message<'_>,
         group: &[u8],
     ) -> Option<Place> {
-        let place = self.other_place(message, group)?;
+        let place = self.other_place(links, message, group)?;
         if let Place::Route(index) = place {
             let groups = std::iter::once(group);
             let names = Names { accounts: &self.accounts, groups, only: true };
@@ -156,7 +156,12 @@ impl Router {
 
     /// Who else could serve a queue group. Also what another server sent may leave again: the member
     /// that it was meant for is gone.
-    fn other_place(&mut self, message: &Message<'_>, group: &[u8]) -> Option<Place> {
+    fn other_place(
+        &mut self,
+        links: &LinkTable,
+        message: &Message<'_>,
+        group: &[u8],
+    ) -> Option<Place> {
         let stays_here = self.stays_here(message.subject);
         let matches = self.sublists[message.account.index()].matches(message.subject);
         let group = matches.queues.iter().find(|queue| *queue.name == *group)?;
@@ -165,7 +170,7 @@ impl Router {
             Owner::Shard(shard) => Some(Place::Shard(shard)),
             Owner::ShardRoutes(_) | Owner::Route(_) if stays_here => None,
             Owner::ShardRoutes(shard) => Some(Place::ShardRoutes(shard)),
-            Owner::Route(index) => Some(Place::Route(index)),
+            Owner::Route(index) => is_open(links, index).then_some(Place::Route(index)),
             Owner::Client(_) | Owner::Internal(_) => None,
         };
         let random = self.random.u64(..);
@@ -188,6 +193,11 @@ impl Router {
             .find(|subscription| subscription.owner == Owner::Client(index))
             .map(|subscription| &*subscription.sid)
     }
+}
+
+/// Whether a link is there and is not being closed.
+fn is_open(links: &LinkTable, index: u32) -> bool {
+    links.at(index).is_some_and(|link| link.closing == Closing::No)
 }
 
 impl Hand<'_> {
@@ -223,6 +233,8 @@ impl Hand<'_> {
     fn may_take(&self, member: Member, group: &[u8], origin: &Origin<'_>) -> bool {
         let Some(owner) = self.owner(member) else { return false };
         match (*origin, owner) {
+            // Its subscriptions are on their way out of the tables.
+            (_, Owner::Client(index) | Owner::Route(index)) if !is_open(self.links, index) => false,
             (_, Owner::Client(index)) if origin.excludes(index) => false,
             (_, Owner::Route(_) | Owner::ShardRoutes(_)) if self.stays_here => false,
             (Origin::Client { .. } | Origin::Internal, _) => true,

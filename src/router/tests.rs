@@ -4,7 +4,7 @@ use ring::{Socket, Time};
 
 use super::{Message, Origin, Place, Router, Want};
 use crate::ids::AccountId;
-use crate::outbound::{Link, LinkTable, OutboundLimits};
+use crate::outbound::{Closing, Link, LinkTable, OutboundLimits};
 use crate::sublist::{Owner, Subscription};
 
 /// One shard's router, and its clients' links.
@@ -240,4 +240,24 @@ fn a_run_of_what_is_kept_here_goes_to_clients_only() {
     };
     assert_eq!(recipients(&["*.share".to_owned()]), 1);
     assert_eq!(recipients(&["*.other".to_owned()]), 2);
+}
+
+#[test]
+fn a_group_passes_over_members_whose_connections_are_ending() {
+    let mut shard = Shard::new(7);
+    let route = shard.links.insert(Link::new(Socket(0), Time::ZERO, false)).index;
+    let want = Want { account: AccountId::GLOBAL, subject: SUBJECT, queue: Some(GROUP) };
+    shard.router.set_interest(Owner::Route(route), want, 5);
+    (0..3).for_each(|_| shard.join());
+    for leaving in [route, route + 1] {
+        shard.links.at_mut(leaving).unwrap().closing = Closing::Ending;
+    }
+    for _ in 0..1_000 {
+        assert_eq!(shard.deliver(Origin::Client { index: u32::MAX, echo: true }), 1);
+    }
+    let received: Vec<u64> = shard.received().collect();
+    assert_eq!(received[..2], [0, 0]);
+    assert!(received[2..].iter().all(|share| (400..600).contains(share)), "{received:?}");
+    let bounced = Origin::Route { groups: GROUP, passed_on: false };
+    assert_eq!(shard.router.bounce(&mut shard.links, &message(bounced), GROUP), None);
 }
