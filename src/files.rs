@@ -30,11 +30,7 @@ pub fn open_error(path: &Path, error: &io::Error) -> String {
 /// An operating system error in Go's words: the system's text in small letters.
 #[must_use]
 pub fn os_error(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((text, _)) => text.to_lowercase(),
-        None => text,
-    }
+    error.raw_os_error().map_or_else(|| error.to_string(), |code| ring::Errno(code).to_string())
 }
 
 /// Where the server listens, as URLs. What it does not have is left out of the file.

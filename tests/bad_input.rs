@@ -213,9 +213,7 @@ struct Monitor(String);
 
 impl Monitor {
     fn of(broker: &Broker) -> Self {
-        let log = broker.log();
-        let (_, rest) = log.split_once("Starting http monitor on ").expect("a monitor");
-        Self(rest.lines().next().unwrap().trim().to_owned())
+        Self(broker.monitor())
     }
 
     fn varz(&self) -> Value {

@@ -38,9 +38,7 @@ impl Server {
         std::fs::write(&file, text).unwrap();
         let args = ["-m", "-1", "-c", file.to_str().unwrap()];
         let broker = Broker::start(Kind::Ours { shards: 2 }, &args);
-        let log = broker.log();
-        let (_, rest) = log.split_once("Starting http monitor on 127.0.0.1:").unwrap();
-        let monitor = rest.lines().next().unwrap().parse().unwrap();
+        let monitor = broker.monitor().strip_prefix("127.0.0.1:").unwrap().parse().unwrap();
         Self { broker, monitor, _dir: dir }
     }
 

@@ -786,9 +786,7 @@ fn who_only_listens_is_active_when_a_message_comes() {
         let [listener, talker] = &mut clients;
         talker.say("PUB x 2\r\nhi\r\n");
         listener.hear("MSG x 1 2\r\nhi\r\n");
-        let log = broker.log();
-        let (_, rest) = log.split_once("Starting http monitor on ").unwrap();
-        let stream = TcpStream::connect(rest.lines().next().unwrap()).unwrap();
+        let stream = TcpStream::connect(broker.monitor()).unwrap();
         let connz = http::get(stream, "/connz").expect("/connz answers");
         let active = |at: usize| connz["connections"][at]["last_activity"].as_str().unwrap();
         // Without the zone letter the order of the texts is that of the times.

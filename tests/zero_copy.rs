@@ -61,9 +61,7 @@ impl Client {
 
 /// The value of a counter of the only shard.
 fn counter(broker: &Broker, host: IpAddr, name: &str) -> u64 {
-    let log = broker.log();
-    let (_, rest) = log.split_once("Starting http monitor on ").unwrap();
-    let port: u16 = rest.lines().next().unwrap().rsplit(':').next().unwrap().parse().unwrap();
+    let port: u16 = broker.monitor().rsplit(':').next().unwrap().parse().unwrap();
     let mut socket = TcpStream::connect((host, port)).unwrap();
     socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();

@@ -139,8 +139,7 @@ impl Engine {
     /// Closes the recipients for whom more waits than may.
     pub(super) fn settle_overflowed(&mut self) {
         while let Some(index) = self.router.overflowed.pop() {
-            let open = self.links.at(index).is_some_and(|link| link.closing == Closing::No);
-            if open && self.clients[index as usize].is_some() {
+            if self.links.is_open(index) && self.clients[index as usize].is_some() {
                 let max = self.options.outbound.max_pending;
                 if let Some(client) = self.clients[index as usize].as_deref() {
                     let label = self.label(client);

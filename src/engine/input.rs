@@ -76,7 +76,7 @@ impl Engine {
         if has_ended {
             return self.close(index, crate::close::CloseReason::ClientClosed.into());
         }
-        if self.links.at(index).is_some_and(|link| link.closing == Closing::No) {
+        if self.links.is_open(index) {
             self.arm_unless_held(index);
         }
     }

@@ -10,7 +10,7 @@ use ring::{Errno, Op, Socket, Token};
 use crate::close::CloseReason;
 use crate::ids::{AccountId, ConnId};
 use crate::mailbox::Door;
-use crate::outbound::{Closing, Lanes, Link};
+use crate::outbound::{Lanes, Link};
 use crate::proto::encode;
 use crate::proto::route::{encode_interest, interest_len_max};
 use crate::router::{Part, Want, is_news};
@@ -579,7 +579,7 @@ impl Engine {
         if has_ended {
             return self.close(index, CloseReason::ClientClosed.into());
         }
-        if self.links.at(index).is_some_and(|link| link.closing == Closing::No) {
+        if self.links.is_open(index) {
             self.arm_route(index);
         }
     }

@@ -414,6 +414,12 @@ impl LinkTable {
         Token::new(index, generation)
     }
 
+    /// Whether there is a link in a slot, and it is not being closed.
+    #[must_use]
+    pub fn is_open(&self, index: u32) -> bool {
+        self.at(index).is_some_and(|link| link.closing == Closing::No)
+    }
+
     /// A queue to append to, and the memory for it. The link is flushed at the end of the turn.
     /// `None` when the link is gone or is being closed.
     pub fn writer(&mut self, index: u32) -> Option<(&mut Link, &mut Pool)> {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::account::Accounts;
-use crate::outbound::{Closing, Link, LinkTable, OutboundLimits, Pool, Queue, SHARE_BYTES_MIN};
+use crate::outbound::{Link, LinkTable, OutboundLimits, Pool, Queue, SHARE_BYTES_MIN};
 use crate::proto::encode::MsgHead;
 use crate::proto::route::RoutedHead;
 use crate::subject;
@@ -170,7 +170,7 @@ impl Router {
             Owner::Shard(shard) => Some(Place::Shard(shard)),
             Owner::ShardRoutes(_) | Owner::Route(_) if stays_here => None,
             Owner::ShardRoutes(shard) => Some(Place::ShardRoutes(shard)),
-            Owner::Route(index) => is_open(links, index).then_some(Place::Route(index)),
+            Owner::Route(index) => links.is_open(index).then_some(Place::Route(index)),
             Owner::Client(_) | Owner::Internal(_) => None,
         };
         let random = self.random.u64(..);
@@ -193,11 +193,6 @@ impl Router {
             .find(|subscription| subscription.owner == Owner::Client(index))
             .map(|subscription| &*subscription.sid)
     }
-}
-
-/// Whether a link is there and is not being closed.
-fn is_open(links: &LinkTable, index: u32) -> bool {
-    links.at(index).is_some_and(|link| link.closing == Closing::No)
 }
 
 impl Hand<'_> {
@@ -234,7 +229,7 @@ impl Hand<'_> {
         let Some(owner) = self.owner(member) else { return false };
         match (*origin, owner) {
             // Its subscriptions are on their way out of the tables.
-            (_, Owner::Client(index) | Owner::Route(index)) if !is_open(self.links, index) => false,
+            (_, Owner::Client(index) | Owner::Route(index)) if !self.links.is_open(index) => false,
             (_, Owner::Client(index)) if origin.excludes(index) => false,
             (_, Owner::Route(_) | Owner::ShardRoutes(_)) if self.stays_here => false,
             (Origin::Client { .. } | Origin::Internal, _) => true,

@@ -296,8 +296,8 @@ impl Control {
         let every = (duration.saturating_sub(grace) / count(clients)).min(GAP_MAX);
         let at_once =
             if every < GAP_MIN { GAP_MIN.as_nanos() / every.as_nanos().max(1) } else { 1 };
+        let at_once = usize::try_from(at_once).unwrap_or(1);
         while self.shards.borrow().clients() > 0 {
-            let at_once = usize::try_from(at_once).unwrap_or(1);
             self.close_some(at_once, CloseReason::ServerShutdown);
             let share = 0.5 + self.random.borrow_mut().f64() / 2.0;
             tokio::time::sleep(every.max(GAP_MIN).mul_f64(share)).await;

@@ -170,6 +170,13 @@ impl Broker {
         self.log.text()
     }
 
+    /// Where its monitor listens, which must be on: host and port.
+    pub(crate) fn monitor(&self) -> String {
+        let log = self.log();
+        let (_, rest) = log.split_once("Starting http monitor on ").expect("a monitor");
+        rest.lines().next().unwrap().trim().to_owned()
+    }
+
     /// Waits until the log contains `text`.
     #[track_caller]
     pub(crate) fn await_log(&self, text: &str) {
