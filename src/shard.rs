@@ -4,6 +4,7 @@
 //! has the listener accepts for all and hands connections out in turn.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ring::{Completion, Errno, Op, Outcome, Ring, Socket, Time, Token};
@@ -135,7 +136,7 @@ impl<R: Ring> Shard<R> {
         let door = self.acceptors.iter().position(|acceptor| acceptor.token() == token);
         let Some(acceptor) = door else { return self.engine.complete(completion) };
         match completion.outcome {
-            Outcome::Accepted { socket } => self.accepted(acceptor, socket),
+            Outcome::Accepted { socket, peer } => self.accepted(acceptor, socket, peer),
             Outcome::AcceptEnded { error } => self.accept_ended(acceptor, error),
             Outcome::Received { .. }
             | Outcome::ReceiveEnded { .. }
@@ -146,15 +147,11 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    fn accepted(&mut self, acceptor: usize, socket: Socket) {
+    fn accepted(&mut self, acceptor: usize, socket: Socket, peer: SocketAddr) {
         let acceptor = &mut self.acceptors[acceptor];
         let shard = acceptor.next;
         acceptor.next = (acceptor.next + 1) % acceptor.shards;
-        match self.ring.peer_address(socket) {
-            Some(peer) => self.engine.take_in(shard, socket, peer, acceptor.door),
-            // Gone before it was looked at.
-            None => self.ring.push(acceptor.token(), Op::Close { socket }),
-        }
+        self.engine.take_in(shard, socket, peer, acceptor.door);
     }
 
     fn accept_ended(&mut self, acceptor: usize, error: Option<Errno>) {

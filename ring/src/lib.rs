@@ -54,9 +54,6 @@ pub trait Ring {
     /// What was counted since the ring was made.
     fn counters(&self) -> Counters;
 
-    /// Who is at the other end of a connection, while it stands.
-    fn peer_address(&self, socket: Socket) -> Option<SocketAddr>;
-
     /// The bell that other threads ring to end this ring's wait.
     fn doorbell(&self) -> Doorbell;
 
@@ -261,6 +258,8 @@ pub enum Outcome {
     Accepted {
         /// The new connection; whoever takes the completion owns it.
         socket: Socket,
+        /// Who is at the other end.
+        peer: SocketAddr,
     },
     /// The accept is over; arm it again when there is reason to hope.
     AcceptEnded {

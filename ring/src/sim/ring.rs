@@ -148,10 +148,6 @@ impl Ring for SimRing {
         Counters { sleeps, ..Counters::default() }
     }
 
-    fn peer_address(&self, socket: Socket) -> Option<SocketAddr> {
-        self.addresses(socket).map(|(_, peer)| peer)
-    }
-
     fn random_seed(&mut self) -> u64 {
         self.world.write().rings[self.id.0].seeds.any()
     }

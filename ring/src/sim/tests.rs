@@ -58,7 +58,7 @@ impl Echo {
 
     fn handle(&mut self, Completion { token, outcome }: Completion) {
         match outcome {
-            Outcome::Accepted { socket } => {
+            Outcome::Accepted { socket, .. } => {
                 self.last += 1;
                 let connection = Connection { socket: socket.0, ..Connection::default() };
                 self.connections.insert(self.last, connection);
@@ -301,7 +301,7 @@ fn pair(options: SimOptions) -> (SimRing, Socket, Peer) {
     let peer = world.dial(address);
     ring.push(ACCEPT, Op::Accept { listener });
     let done = turn(&mut ring);
-    let Outcome::Accepted { socket } = done[0].outcome else { panic!("{done:?}") };
+    let Outcome::Accepted { socket, .. } = done[0].outcome else { panic!("{done:?}") };
     (ring, socket, peer)
 }
 
@@ -361,7 +361,7 @@ fn a_number_that_was_closed_is_given_out_again_at_once() {
     ring.push(Token::new(1, 1), Op::Close { socket });
     let again = ring.world().dial(ring.addresses(socket).unwrap().0);
     let done = turn(&mut ring);
-    assert!(matches!(done[0].outcome, Outcome::Accepted { socket: it } if it == socket));
+    assert!(matches!(done[0].outcome, Outcome::Accepted { socket: it, .. } if it == socket));
     assert_eq!(peer.ended(), Some(PeerEnd::Eof));
     assert_eq!(again.ended(), None);
 }
@@ -374,7 +374,7 @@ fn a_server_without_descriptors_keeps_who_waits() {
     let _peers = [world.dial(address), world.dial(address)];
     ring.push(ACCEPT, Op::Accept { listener });
     let done = turn(&mut ring);
-    let Outcome::Accepted { socket } = done[0].outcome else { panic!("{done:?}") };
+    let Outcome::Accepted { socket, .. } = done[0].outcome else { panic!("{done:?}") };
     let error = Some(Errno::NO_DESCRIPTORS);
     assert!(matches!(done[1].outcome, Outcome::AcceptEnded { error: it } if it == error));
     ring.push(ACCEPT, Op::Close { socket });

@@ -28,7 +28,7 @@ impl Trace {
 
     fn outcome(&mut self, outcome: &Outcome) {
         match outcome {
-            Outcome::Accepted { socket } => self.tagged(1, socket.0),
+            Outcome::Accepted { socket, peer: _ } => self.tagged(1, socket.0),
             Outcome::AcceptEnded { error } => self.tagged(2, number(*error)),
             Outcome::Received { bytes } => {
                 self.tagged(3, 0);

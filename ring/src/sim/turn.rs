@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::mem;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -383,8 +384,8 @@ impl World {
         let (accept, is_shared) = (listener.accepts[at], listener.accepts.len() > 1);
         let ended = loop {
             match self.accept_one(server, number, accept) {
-                Ok(Some(socket)) => {
-                    harvest.of_socket(number, accept.token, Outcome::Accepted { socket });
+                Ok(Some((socket, peer))) => {
+                    harvest.of_socket(number, accept.token, Outcome::Accepted { socket, peer });
                 }
                 Ok(None) => break None,
                 Err(error) => break Some(error),
@@ -408,7 +409,7 @@ impl World {
         server: usize,
         number: usize,
         accept: Accept,
-    ) -> Result<Option<Socket>, Option<Errno>> {
+    ) -> Result<Option<(Socket, SocketAddr)>, Option<Errno>> {
         if accept.cancelled && !self.network.happens(self.options.faults.late_cancel) {
             return Err(None);
         }
@@ -424,7 +425,7 @@ impl World {
         if let Some(listener) = self.servers[server].listener(number) {
             listener.backlog.pop_front();
         }
-        Ok(Some(socket))
+        Ok(Some((socket, self.end_ref(end.other()).address)))
     }
 
     fn progress_receive(&mut self, ring: usize, number: usize, harvest: &mut Harvest) {

@@ -36,9 +36,7 @@ use sends::Sends;
 
 pub use pace::BusyPoll;
 pub use probe::{StartError, probe};
-pub use socket::{
-    close, keep_unsent_short, listen, local_address, peer_address, raise_descriptor_limit,
-};
+pub use socket::{close, keep_unsent_short, listen, raise_descriptor_limit};
 
 const SQ_ENTRIES: u32 = 512;
 const CQ_ENTRIES: u32 = 4096;
@@ -416,10 +414,6 @@ impl Ring for Uring {
         Ok(())
     }
 
-    fn peer_address(&self, socket: Socket) -> Option<std::net::SocketAddr> {
-        peer_address(socket).ok()
-    }
-
     fn doorbell(&self) -> Doorbell {
         self.doorbell.clone()
     }
@@ -487,7 +481,12 @@ fn build(cq_entries: u32) -> io::Result<IoUring> {
 
 fn take_accepted(token: Token, result: i32, flags: u32, done: &mut Vec<Completion>) {
     if result >= 0 {
-        done.push(Completion { token, outcome: Outcome::Accepted { socket: Socket(result) } });
+        let socket = Socket(result);
+        match socket::welcome(socket) {
+            Ok(peer) => done.push(Completion { token, outcome: Outcome::Accepted { socket, peer } }),
+            // Gone before it was looked at.
+            Err(_) => close(socket),
+        }
     }
     if !cqueue::more(flags) {
         let error = (result < 0 && result != -libc::ECANCELED).then_some(Errno(-result));

@@ -47,7 +47,7 @@ fn trial(ring: &mut Uring) -> io::Result<()> {
         ring.turn(Duration::from_millis(100), &mut done)?;
         for completion in done.drain(..) {
             match completion.outcome {
-                Outcome::Accepted { socket } => {
+                Outcome::Accepted { socket, .. } => {
                     open.push(socket);
                     ring.push(Token::new(2, 0), Op::Receive { socket });
                 }

@@ -66,7 +66,7 @@ impl<W: World> Bench<W> {
 
     fn see(&mut self, outcome: Outcome) -> Seen {
         match outcome {
-            Outcome::Accepted { socket } => Seen::Accepted(socket),
+            Outcome::Accepted { socket, .. } => Seen::Accepted(socket),
             Outcome::AcceptEnded { error } => Seen::AcceptEnded(error),
             Outcome::Received { bytes } => {
                 assert!(!bytes.is_empty(), "a receive of nothing");
