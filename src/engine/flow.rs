@@ -168,7 +168,8 @@ impl Engine {
         link.sending = false;
         link.zero_copy &= !copied;
         let whole = bytes == batch.remaining();
-        self.progress |= link.refused && bytes > 0;
+        // Also when the socket refused nothing: what it refused may have left in the turn before.
+        self.progress |= bytes > 0 && !(self.held.is_empty() && self.told_slow.is_empty());
         if bytes > 0 {
             link.progress_at = now;
         }

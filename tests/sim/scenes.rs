@@ -314,6 +314,26 @@ fn a_slow_recipient_delays_nobody_who_gets_the_same() {
 }
 
 #[test]
+fn a_publisher_goes_on_at_once_when_its_recipient_has_caught_up() {
+    for size in [1_000, 10_000, 100_000] {
+        let config = Config { world: wide(), max_pending: 2 << 20, ..Config::default() };
+        let mut scene = Scene::new(&config, 2);
+        let sub = scene.subscribe(1, "s");
+        scene.clients[1].peer.stop_reading();
+        let count = (4 << 20) / size;
+        (0..count).for_each(|_| scene.publish(0, "s", size));
+        scene.server.run_for(Duration::from_millis(30));
+        assert_eq!(scene.server.counters().stalled_clients, 1);
+        // What the socket refused leaves, then what it takes as it is; and nothing else happens.
+        scene.clients[1].peer.resume();
+        scene.server.run_for(Duration::from_millis(1));
+        scene.clients[1].read(&mut scene.history);
+        assert_eq!(scene.got(sub), count, "{size} bytes each");
+        scene.server.end();
+    }
+}
+
+#[test]
 fn a_queue_message_whose_member_has_just_left_goes_to_another_and_comes_to_nobody_twice() {
     for shards in [1, 2, 4] {
         for seed in 0..10 {
