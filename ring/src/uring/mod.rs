@@ -405,11 +405,13 @@ impl Ring for Uring {
                 self.now = self.clock();
             }
         }
-        let rung = std::mem::take(&mut self.rung);
-        if rung
-            || done.iter().any(|completion| matches!(completion.outcome, Outcome::Received { .. }))
-        {
-            self.pace.arrived(self.now);
+        let received = |completion: &Completion| match &completion.outcome {
+            Outcome::Received { bytes } => Some(bytes.len()),
+            _ => None,
+        };
+        let bytes: usize = done.iter().filter_map(received).sum();
+        if std::mem::take(&mut self.rung) || bytes > 0 {
+            self.pace.arrived(self.now, bytes);
         }
         Ok(())
     }
@@ -483,7 +485,9 @@ fn take_accepted(token: Token, result: i32, flags: u32, done: &mut Vec<Completio
     if result >= 0 {
         let socket = Socket(result);
         match socket::welcome(socket) {
-            Ok(peer) => done.push(Completion { token, outcome: Outcome::Accepted { socket, peer } }),
+            Ok(peer) => {
+                done.push(Completion { token, outcome: Outcome::Accepted { socket, peer } })
+            }
             // Gone before it was looked at.
             Err(_) => close(socket),
         }

