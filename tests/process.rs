@@ -911,3 +911,50 @@ fn a_trace_shows_both_directions_and_no_secret() {
         assert!(!broker.log().contains("hush"), "{kind} logs a secret");
     });
 }
+
+#[test]
+fn where_producers_are_not_stalled_a_slow_recipient_misses_what_does_not_fit() {
+    const COUNT: usize = 60;
+    const SIZE: usize = 500_000;
+    on_each_broker(|kind| {
+        for (max_pending, misses) in [("64MB", false), ("4MB", true)] {
+            let dir = TempDir::new().unwrap();
+            let config = dir.path().join("x.conf");
+            let text = format!("no_fast_producer_stall: true\nmax_pending: {max_pending}\n");
+            std::fs::write(&config, text).unwrap();
+            let broker = Broker::start(kind, &["-c".as_ref(), config.as_os_str()]);
+            let join = |subscribe: &str| {
+                let mut stream = TcpStream::connect(("127.0.0.1", broker.port)).unwrap();
+                stream.set_read_timeout(Some(LIMIT)).unwrap();
+                let hello = format!("CONNECT {{\"verbose\":false}}\r\n{subscribe}PING\r\n");
+                stream.write_all(hello.as_bytes()).unwrap();
+                hear_pong(&mut stream);
+                stream
+            };
+            let (mut slow, mut publisher) = (join("SUB a 1\r\n"), join(""));
+            let message = [format!("PUB a {SIZE}\r\n").as_bytes(), &[b'x'; SIZE], b"\r\n"].concat();
+            for _ in 0..COUNT {
+                publisher.write_all(&message).unwrap();
+            }
+            publisher.write_all(b"PING\r\n").unwrap();
+            hear_pong(&mut publisher);
+            slow.write_all(b"PING\r\n").unwrap();
+            let got = hear_pong(&mut slow) / SIZE;
+            assert!(got >= 6 && (got < COUNT) == misses, "{kind:?}, {max_pending}: {got}");
+        }
+    });
+}
+
+/// Reads to the end of a PONG; returns how many bytes that was.
+fn hear_pong(stream: &mut TcpStream) -> usize {
+    let (mut count, mut end) = (0, Vec::new());
+    let mut bytes = vec![0; 1 << 16];
+    while !end.ends_with(b"PONG\r\n") {
+        let len = stream.read(&mut bytes).unwrap();
+        assert!(len > 0, "closed after {count} bytes");
+        count += len;
+        end.extend_from_slice(&bytes[..len]);
+        end.drain(..end.len().saturating_sub(6));
+    }
+    count
+}

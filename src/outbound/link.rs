@@ -43,6 +43,13 @@ impl OutboundLimits {
     pub fn high_water(&self) -> usize {
         (self.max_pending / 4).min(HIGH_WATER_MAX)
     }
+
+    /// Above this a recipient gets no more messages, where nobody waits for it: three quarters of
+    /// `max_pending`, as with nats-server.
+    #[must_use]
+    pub const fn drop_mark(&self) -> usize {
+        self.max_pending / 4 * 3
+    }
 }
 
 /// How far the end of a connection has come.

@@ -314,11 +314,12 @@ impl Hand<'_> {
         }
         let Some((link, pool)) = self.links.writer(index) else { return false };
         let slow = link.is_slow(message.account, self.limits);
-        if slow && self.drop_for_slow {
+        let pending = link.queue.pending_bytes();
+        if self.drop_for_slow && pending > self.limits.drop_mark() {
             *self.dropped += 1;
             return false;
         }
-        if link.queue.pending_bytes() + message.body.len() > self.limits.max_pending {
+        if pending + message.body.len() > self.limits.max_pending {
             self.overflowed.push(index);
             return false;
         }

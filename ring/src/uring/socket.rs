@@ -228,3 +228,37 @@ pub(super) fn eventfd() -> io::Result<OwnedFd> {
     debug_assert!(owned.as_raw_fd() == fd);
     Ok(owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn congestion_control(socket: Socket) -> String {
+        let mut name = [0_u8; 16];
+        #[expect(clippy::cast_possible_truncation, reason = "sixteen")]
+        let mut len = name.len() as libc::socklen_t;
+        let to = name.as_mut_ptr().cast();
+        let (level, option) = (libc::IPPROTO_TCP, libc::TCP_CONGESTION);
+        // SAFETY: `to` has room for `len` bytes, and both outlive the call.
+        check(unsafe { libc::getsockopt(socket.0, level, option, to, &raw mut len) })
+            .expect("an answer");
+        name.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).collect()
+    }
+
+    #[test]
+    fn within_the_machine_nothing_is_paced_and_a_wire_is_the_system_s() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let _peer = TcpStream::connect(address).expect("a connection");
+        let (accepted, _) = listener.accept().expect("a connection");
+        let accepted = Socket(accepted.into_raw_fd());
+        assert!(welcome(accepted).expect("a peer").ip().is_loopback());
+        assert_eq!(congestion_control(accepted), "reno");
+        let near = for_dialling(address).expect("a socket");
+        assert_eq!(congestion_control(near), "reno");
+        let far = for_dialling(SocketAddr::from(([192, 0, 2, 1], 4222))).expect("a socket");
+        let system = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
+        assert_eq!(congestion_control(far), system.expect("a setting").trim());
+        [accepted, near, far].into_iter().for_each(close);
+    }
+}
