@@ -29,6 +29,7 @@ impl Engine {
         if link.closing != Closing::No {
             return;
         }
+        self.progress |= link.is_awaited;
         let dead = matches!(end.reason, CloseReason::WriteError | CloseReason::ReadError);
         let slow = matches!(
             end.reason,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ring::{Batch, Errno, Op, SendMode, Time, Token};
 
 use crate::close::CloseReason;
+use crate::ids::AccountId;
 use crate::mailbox::bits;
 use crate::outbound::Closing;
 use crate::session::{Client, Hold};
@@ -56,7 +57,21 @@ impl Engine {
         client.hold = Some(Box::new(hold));
         client.stalls += 1;
         self.counters.stalled_clients += 1;
+        self.await_progress(match client.hold.as_deref() {
+            Some(Hold::Recipients { slow, .. }) => slow,
+            Some(Hold::Routes(over)) => over,
+            _ => &[],
+        });
         self.held.push_back(self.links.token(index));
+    }
+
+    /// Somebody waits until these have caught up.
+    pub(super) fn await_progress(&mut self, slow: &[Token]) {
+        for token in slow {
+            if let Some(link) = self.links.at_mut(token.index) {
+                link.is_awaited = true;
+            }
+        }
     }
 
     /// Whether what a publisher's turn has brought so far is more than the server or a mailbox may
@@ -114,6 +129,8 @@ impl Engine {
                 self.held.push_back(token);
             }
         }
+        // The next are for the next turn, at once.
+        self.progress = released == RELEASED_A_TURN;
     }
 
     fn may_go_on(&self, publisher: Token) -> bool {
@@ -131,20 +148,21 @@ impl Engine {
             }
             Some(Hold::Mailbox(full)) => bits(*full).all(|shard| !self.mail.is_full(shard)),
             Some(Hold::Recipients { slow, shards }) => {
-                self.one_moves(slow) || shards & !client.slow_shards != 0
+                self.one_moves(slow, client.account) || shards & !client.slow_shards != 0
             }
             Some(Hold::Verdict | Hold::Barrier(_) | Hold::Turn) => false,
             None => true,
         }
     }
 
-    /// Whether of these slow recipients one has caught up or is gone, or nobody takes anything.
-    pub(super) fn one_moves(&self, slow: &[Token]) -> bool {
+    /// Whether of these slow recipients of an account's messages one has caught up or is gone, or nobody
+    /// takes anything.
+    pub(super) fn one_moves(&self, slow: &[Token], account: AccountId) -> bool {
         let caught_up = |token: &Token| {
             !self.links.is_live(*token)
                 || self.links.at(token.index).is_none_or(|link| {
                     link.closing != Closing::No
-                        || link.pending_bytes() < self.options.low_water(link)
+                        || link.pending_of(account) < self.options.low_water(link)
                 })
         };
         let stalled =
@@ -169,11 +187,12 @@ impl Engine {
         link.zero_copy &= !copied;
         let whole = bytes == batch.remaining();
         // Also when the socket refused nothing: what it refused may have left in the turn before.
-        self.progress |= bytes > 0 && !(self.held.is_empty() && self.told_slow.is_empty());
+        self.progress |= bytes > 0 && (link.refused || link.is_awaited);
         if bytes > 0 {
             link.progress_at = now;
         }
         link.queue.settle(pool, batch, bytes);
+        link.is_awaited &= link.pending_bytes() > 0;
         link.refused = !whole || (link.narrow().is_some() && link.has_work());
         if link.note_outflow(now, bytes, whole) {
             let rate = link.narrow().map(|narrow| narrow.rate);

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use ring::Token;
 
 use crate::close::CloseReason;
+use crate::ids::AccountId;
 use crate::mailbox::{GroupLists, Letter, Parcel, Posted, Sender, Side, Unserved};
 use crate::outbound::Closing;
 use crate::router::{Interest, Message, Origin, Part, Place, Want, is_news, names};
@@ -14,6 +15,14 @@ use crate::sublist::Owner;
 
 use super::barrier::Asker;
 use super::{Control, Engine, Notice};
+
+/// A publisher of another shard that was told that all its recipients here are slow.
+pub(super) struct ToldSlow {
+    shard: u16,
+    publisher: Token,
+    account: AccountId,
+    slow: Vec<Token>,
+}
 
 /// Letters that are read in one turn.
 const LETTERS_A_TURN: usize = 256;
@@ -194,8 +203,9 @@ impl Engine {
         let mut last = None;
         self.router.reach.clear();
         for posted in parcel.iter(self.mail.shard) {
-            if last != Some(posted.sender) {
-                self.tell_reach(from, last.replace(posted.sender));
+            let sender = (posted.sender, posted.message.account);
+            if last != Some(sender) {
+                self.tell_reach(from, last.replace(sender));
             }
             let delivery = self.deliver(None, &posted.message);
             self.hand_over_inbox(None);
@@ -237,10 +247,10 @@ impl Engine {
 
     /// Tells another shard how those keep up whom its publisher's messages reached here, if that is
     /// news to it.
-    fn tell_reach(&mut self, shard: u16, sender: Option<Sender>) {
-        if let Some(Sender { publisher, hops: 0, .. }) = sender {
+    fn tell_reach(&mut self, shard: u16, sender: Option<(Sender, AccountId)>) {
+        if let Some((Sender { publisher, hops: 0, .. }, account)) = sender {
             if self.router.reach.all_slow() {
-                self.tell_slow(shard, publisher);
+                self.tell_slow(shard, publisher, account);
             } else if self.router.reach.moving {
                 self.take_back_slow(shard, publisher);
             }
@@ -250,7 +260,7 @@ impl Engine {
 
     /// A publisher's recipients were slow here, and now there is one that is not.
     fn take_back_slow(&mut self, shard: u16, publisher: Token) {
-        let told = |told: &(u16, Token, Vec<Token>)| told.0 == shard && told.1 == publisher;
+        let told = |told: &ToldSlow| told.shard == shard && told.publisher == publisher;
         if let Some(at) = self.told_slow.iter().position(told) {
             self.told_slow.swap_remove(at);
             self.mail.post(shard, Letter::Moving(publisher));
@@ -285,28 +295,29 @@ impl Engine {
     }
 
     /// Tells another shard that its publisher's recipients here are slow, once.
-    fn tell_slow(&mut self, shard: u16, publisher: Token) {
+    fn tell_slow(&mut self, shard: u16, publisher: Token, account: AccountId) {
         let slow: Vec<Token> =
             self.router.reach.slow.iter().map(|index| self.links.token(*index)).collect();
-        if self.one_moves(&slow) {
+        if self.one_moves(&slow, account) {
             return;
         }
-        let known = |told: &&mut (u16, Token, Vec<Token>)| told.0 == shard && told.1 == publisher;
+        self.await_progress(&slow);
+        let known = |told: &&mut ToldSlow| told.shard == shard && told.publisher == publisher;
         if let Some(told) = self.told_slow.iter_mut().find(known) {
-            told.2 = slow;
+            (told.account, told.slow) = (account, slow);
             return;
         }
-        self.told_slow.push((shard, publisher, slow));
+        self.told_slow.push(ToldSlow { shard, publisher, account, slow });
         self.mail.post(shard, Letter::Slow(publisher));
     }
 
     /// Tells other shards which of their publishers may go on.
     pub(super) fn tell_moving(&mut self) {
         let mut told = std::mem::take(&mut self.told_slow);
-        told.retain(|(shard, publisher, slow)| {
-            let moves = self.one_moves(slow);
+        told.retain(|told| {
+            let moves = self.one_moves(&told.slow, told.account);
             if moves {
-                self.mail.post(*shard, Letter::Moving(*publisher));
+                self.mail.post(told.shard, Letter::Moving(told.publisher));
             }
             !moves
         });

@@ -145,7 +145,7 @@ pub struct Engine {
     unread: VecDeque<Token>,
     tell_control: Option<TellControl>,
     /// Publishers of other shards that were told that their recipients here are slow.
-    told_slow: Vec<(u16, Token, Vec<Token>)>,
+    told_slow: Vec<letters::ToldSlow>,
     /// Barriers of other shards that wait for third ones.
     relays: relay::Relays,
     closed: VecDeque<ConnectionReport>,
@@ -362,7 +362,13 @@ impl Engine {
         /// Nothing is so far away that a turn now and then would hurt.
         const LONGEST: Duration = Duration::from_secs(60);
         let deaf = self.deaf && self.tell_when_deaf.is_some();
-        if !self.is_at_rest() || self.letters_waiting || self.leaving.is_awaited() || deaf {
+        let releases = self.progress && !self.held.is_empty();
+        if !self.is_at_rest()
+            || releases
+            || self.letters_waiting
+            || self.leaving.is_awaited()
+            || deaf
+        {
             return Duration::ZERO;
         }
         let timer = self.timers.next_deadline().map_or(LONGEST, |at| at - self.now);

@@ -21,6 +21,9 @@ const STALLED_AFTER: Duration = Duration::from_millis(50);
 /// The high-water mark is a quarter of `max_pending`, and at most this: what waits longer leaves the
 /// processor's cache. Measured (routed, 4 KiB): 4 and 8 MiB take 10-15 % more CPU, 512 KiB and 1 MiB 5-10 %.
 const HIGH_WATER_MAX: usize = 2 << 20;
+/// Above this, or three quarters of `max_pending`, a recipient is slow although its socket refuses nothing:
+/// more than a turn brings it.
+const SLOW_ANYWAY_MAX: usize = 24 << 20;
 /// Bytes of a route's messages that are handed to its socket at a time while that has no room for more:
 /// few, so that control and other accounts overtake what waits.
 const ROUTE_BATCH_BYTES: usize = 256 << 10;
@@ -117,6 +120,8 @@ pub struct Link {
     pub sending: bool,
     /// The socket took less than it was offered last time, or the wire is narrow and more waits.
     pub refused: bool,
+    /// Somebody waits until less is queued here.
+    pub is_awaited: bool,
     /// The socket has said that it has room.
     pub has_room: bool,
     /// Stands on the list of links to flush.
@@ -162,6 +167,7 @@ impl Link {
             cancelling: false,
             sending: false,
             refused: false,
+            is_awaited: false,
             has_room: false,
             dirty: false,
             timed: false,
@@ -209,12 +215,19 @@ impl Link {
     /// while much is queued.
     #[must_use]
     pub fn is_slow(&self, account: AccountId, limits: &OutboundLimits) -> bool {
-        let pending = match &self.lanes {
+        let pending = self.pending_of(account);
+        let anyway = limits.drop_mark().min(SLOW_ANYWAY_MAX);
+        let anyway = self.narrow().map_or(anyway, |narrow| anyway.min(narrow.high_water() * 3));
+        pending > self.high_water(limits) && (self.refused || pending > anyway)
+    }
+
+    /// Bytes of an account's messages that wait.
+    #[must_use]
+    pub fn pending_of(&self, account: AccountId) -> usize {
+        match &self.lanes {
             Some(lanes) => lanes.pending_of(account),
             None => self.queue.pending_bytes(),
-        };
-        let high = self.high_water(limits);
-        pending > high && (self.refused || pending > high * 3)
+        }
     }
 
     /// The route's wire, where that carries little.

@@ -327,7 +327,7 @@ impl Hand<'_> {
         if subscription.delivered == subscription.max {
             self.exhausted.push(id);
         }
-        self.reach.note(index, slow);
+        self.reach.note(index, slow && !self.drop_for_slow);
         if let Some(traced) = &mut self.traced {
             traced.push(id);
         }

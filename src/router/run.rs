@@ -264,12 +264,7 @@ impl Router {
             note_route(link, to.index, account, &self.route_limits, &mut self.reach);
         } else {
             let slow = link.is_slow(account, &self.limits);
-            let pending = link.queue.pending_bytes();
-            if self.drop_for_slow && pending > self.limits.drop_mark() {
-                self.dropped += count as u64;
-                return false;
-            }
-            if pending + bytes > self.limits.max_pending {
+            if link.queue.pending_bytes() + bytes > self.limits.max_pending {
                 self.overflowed.push(to.index);
                 return false;
             }

@@ -334,6 +334,30 @@ fn a_publisher_goes_on_at_once_when_its_recipient_has_caught_up() {
 }
 
 #[test]
+fn all_who_waited_for_the_same_recipient_go_on_at_once() {
+    const PUBLISHERS: usize = 100;
+    for shards in [1, 2] {
+        let config = Config { shards, world: wide(), max_pending: 2 << 20, ..Config::default() };
+        let mut scene = Scene::new(&config, PUBLISHERS + 1);
+        let sub = scene.subscribe(0, "s");
+        scene.clients[0].peer.stop_reading();
+        for (count, size) in [(2, 10_000), (1, 100)] {
+            for at in 1..=PUBLISHERS {
+                (0..count).for_each(|_| scene.publish(at, "s", size));
+            }
+            scene.server.run_for(Duration::from_millis(10));
+        }
+        let held = scene.server.counters().stalled_clients;
+        assert!(held > 20, "{held}, {shards} shards");
+        scene.clients[0].peer.resume();
+        scene.server.run_for(Duration::from_millis(2));
+        scene.clients[0].read(&mut scene.history);
+        assert_eq!(scene.got(sub), 3 * PUBLISHERS, "{shards} shards");
+        scene.server.end();
+    }
+}
+
+#[test]
 fn a_queue_message_whose_member_has_just_left_goes_to_another_and_comes_to_nobody_twice() {
     for shards in [1, 2, 4] {
         for seed in 0..10 {

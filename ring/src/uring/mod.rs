@@ -409,9 +409,9 @@ impl Ring for Uring {
             Outcome::Received { bytes } => Some(bytes.len()),
             _ => None,
         };
-        let bytes: usize = done.iter().filter_map(received).sum();
-        if std::mem::take(&mut self.rung) || bytes > 0 {
-            self.pace.arrived(self.now, bytes);
+        let most = done.iter().filter_map(received).max();
+        if std::mem::take(&mut self.rung) || most.is_some() {
+            self.pace.arrived(self.now, most.unwrap_or(0));
         }
         Ok(())
     }

@@ -30,8 +30,8 @@ pub enum BusyPoll {
 const GAP_MAX: Duration = Duration::from_micros(250);
 /// How long after an arrival `Auto` polls: twice the largest mean gap, for arrivals that are late.
 const WINDOW: Duration = Duration::from_micros(500);
-/// What brings so much is not polled after: who sends it is ahead of us anyway, and two servers on one
-/// core only keep each other from it. Measured (routed, 4 KiB): 12 % less CPU.
+/// When one sender brings so much, its turn is not polled after: it is ahead of us anyway, and two servers
+/// on one core only keep each other from it. Measured (routed, 4 KiB): 12 % less CPU.
 const BULK_BYTES: usize = 32 << 10;
 /// A longer gap counts as this long, so that traffic after a pause is noticed within a few arrivals.
 const GAP_COUNTED_MAX: Duration = Duration::from_millis(2);
@@ -100,7 +100,7 @@ impl Pace {
         }
     }
 
-    /// So many bytes came in; none when a bell rang.
+    /// Something came in: so many bytes from one sender at the most, none when a bell rang.
     pub(super) fn arrived(&mut self, now: Time, bytes: usize) {
         let gap = nanos((now - self.last_arrival).min(GAP_COUNTED_MAX));
         self.gap_nanos = self.gap_nanos - self.gap_nanos / 8 + gap / 8;

@@ -26,6 +26,7 @@ pub fn listen(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+    spare_pacing(fd, address);
     let (name, len) = encode_address(address);
     // SAFETY: `name` is a filled socket address of at least `len` bytes that outlives the call.
     check(unsafe { libc::bind(fd, (&raw const name).cast(), len) })?;
@@ -111,12 +112,13 @@ pub(super) fn welcome(socket: Socket) -> io::Result<SocketAddr> {
     Ok(peer)
 }
 
-/// Congestion control that sends when there is room, and sets no timers for it. Every kernel has it,
-/// and every user may choose it.
+/// Congestion control that sends when there is room, and sets no timers for it. Every kernel has it, and
+/// lets every user choose it unless it was told not to.
 const UNPACED: &[u8] = b"reno";
 
 /// Within a machine there is no wire to share. Where the system's congestion control paces what
-/// leaves (BBR), it would pay timers and delay for nothing.
+/// leaves (BBR), it would pay timers and delay for nothing. Accepted connections inherit it from a listener
+/// on a loopback address; those of other listeners may begin paced, at a rate that is far out of reach soon.
 fn spare_pacing(fd: i32, peer: SocketAddr) {
     if peer.ip().is_loopback() {
         // A connection without the option works, only slower.
@@ -247,6 +249,8 @@ mod tests {
 
     #[test]
     fn within_the_machine_nothing_is_paced_and_a_wire_is_the_system_s() {
+        let (inherits, _) = listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+        assert_eq!(congestion_control(inherits), "reno");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let _peer = TcpStream::connect(address).expect("a connection");
@@ -259,6 +263,6 @@ mod tests {
         let far = for_dialling(SocketAddr::from(([192, 0, 2, 1], 4222))).expect("a socket");
         let system = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
         assert_eq!(congestion_control(far), system.expect("a setting").trim());
-        [accepted, near, far].into_iter().for_each(close);
+        [inherits, accepted, near, far].into_iter().for_each(close);
     }
 }
