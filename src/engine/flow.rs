@@ -8,7 +8,7 @@ use ring::{Batch, Errno, Op, SendMode, Time, Token};
 use crate::close::CloseReason;
 use crate::ids::AccountId;
 use crate::mailbox::bits;
-use crate::outbound::Closing;
+use crate::outbound::{Closing, Link};
 use crate::session::{Client, Hold};
 
 use super::Engine;
@@ -16,8 +16,8 @@ use super::timers::Timer;
 
 /// Publishers that may go on in one turn: each may land what it has in hand at once.
 const RELEASED_A_TURN: usize = 16;
-/// How often held publishers are looked at when no recipient moves.
-const HELD_TICK: Duration = Duration::from_millis(10);
+/// How often held publishers and stalled recipients are looked at when no recipient moves.
+pub(super) const HELD_TICK: Duration = Duration::from_millis(10);
 /// From this length on a send without copying may pay.
 const ZERO_COPY_BYTES_MIN: usize = 64 << 10;
 
@@ -130,7 +130,7 @@ impl Engine {
             }
         }
         // The next are for the next turn, at once.
-        self.progress = released == RELEASED_A_TURN;
+        self.progress |= released == RELEASED_A_TURN;
     }
 
     fn may_go_on(&self, publisher: Token) -> bool {
@@ -139,12 +139,7 @@ impl Engine {
             Some(Hold::Memory) => !self.is_over_memory(),
             Some(Hold::Routes(over)) => {
                 let most = self.options.routes.outbound.max_pending;
-                over.iter().all(|token| {
-                    !self.links.is_live(*token)
-                        || self.links.at(token.index).is_none_or(|link| {
-                            link.closing != Closing::No || link.pending_bytes() <= most
-                        })
-                })
+                over.iter().all(|token| self.is_gone_or(*token, |it| it.pending_bytes() <= most))
             }
             Some(Hold::Mailbox(full)) => bits(*full).all(|shard| !self.mail.is_full(shard)),
             Some(Hold::Recipients { slow, shards }) => {
@@ -159,15 +154,19 @@ impl Engine {
     /// takes anything.
     pub(super) fn one_moves(&self, slow: &[Token], account: AccountId) -> bool {
         let caught_up = |token: &Token| {
-            !self.links.is_live(*token)
-                || self.links.at(token.index).is_none_or(|link| {
-                    link.closing != Closing::No
-                        || link.pending_of(account) < self.options.low_water(link)
-                })
+            let is_short = |it: &Link| it.pending_of(account) < self.options.low_water(it);
+            self.is_gone_or(*token, is_short)
         };
         let stalled =
             |token: &Token| self.links.at(token.index).is_some_and(|l| l.is_stalled(self.now));
         !slow.is_empty() && (slow.iter().any(caught_up) || slow.iter().all(stalled))
+    }
+
+    /// Whether a connection is gone or on its way out, or else is as asked.
+    fn is_gone_or(&self, token: Token, is: impl Fn(&Link) -> bool) -> bool {
+        !self.links.is_live(token)
+            || !self.links.is_open(token.index)
+            || self.links.at(token.index).is_some_and(is)
     }
 
     /// What was sent, or was not.

@@ -24,6 +24,12 @@ pub(super) struct ToldSlow {
     slow: Vec<Token>,
 }
 
+impl ToldSlow {
+    fn is_of(&self, shard: u16, publisher: Token) -> bool {
+        self.shard == shard && self.publisher == publisher
+    }
+}
+
 /// Letters that are read in one turn.
 const LETTERS_A_TURN: usize = 256;
 /// Parcels among them: what they bring must leave before more comes.
@@ -260,8 +266,7 @@ impl Engine {
 
     /// A publisher's recipients were slow here, and now there is one that is not.
     fn take_back_slow(&mut self, shard: u16, publisher: Token) {
-        let told = |told: &ToldSlow| told.shard == shard && told.publisher == publisher;
-        if let Some(at) = self.told_slow.iter().position(told) {
+        if let Some(at) = self.told_slow.iter().position(|it| it.is_of(shard, publisher)) {
             self.told_slow.swap_remove(at);
             self.mail.post(shard, Letter::Moving(publisher));
         }
@@ -302,8 +307,7 @@ impl Engine {
             return;
         }
         self.await_progress(&slow);
-        let known = |told: &&mut ToldSlow| told.shard == shard && told.publisher == publisher;
-        if let Some(told) = self.told_slow.iter_mut().find(known) {
+        if let Some(told) = self.told_slow.iter_mut().find(|it| it.is_of(shard, publisher)) {
             (told.account, told.slow) = (account, slow);
             return;
         }

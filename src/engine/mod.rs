@@ -357,31 +357,25 @@ impl Engine {
     /// How long the next turn may wait.
     #[must_use]
     pub fn wait(&self) -> Duration {
-        /// How often held publishers and stalled recipients are looked at.
-        const HELD_TICK: Duration = Duration::from_millis(10);
         /// Nothing is so far away that a turn now and then would hurt.
         const LONGEST: Duration = Duration::from_secs(60);
         let deaf = self.deaf && self.tell_when_deaf.is_some();
-        let releases = self.progress && !self.held.is_empty();
-        if !self.is_at_rest()
-            || releases
-            || self.letters_waiting
-            || self.leaving.is_awaited()
-            || deaf
-        {
+        if !self.is_at_rest() || self.letters_waiting || self.leaving.is_awaited() || deaf {
             return Duration::ZERO;
         }
         let timer = self.timers.next_deadline().map_or(LONGEST, |at| at - self.now);
         let tick = !self.held.is_empty() || !self.told_slow.is_empty();
-        timer.min(if tick { HELD_TICK } else { LONGEST })
+        timer.min(if tick { flow::HELD_TICK } else { LONGEST })
     }
 
     /// Whether nothing is left for another turn; what is left may come up after its part of a turn's end.
     fn is_at_rest(&self) -> bool {
         let is_heard = self.unread.is_empty() && self.portions.is_empty();
         let is_served = self.starved.is_empty() && is_heard;
+        // More of the held may go on than a turn lets go.
+        let is_released = !self.progress || self.held.is_empty();
         let is_told = self.news.is_empty() && self.asked.is_empty();
-        is_served && is_told && !self.barriers.is_asked() && !self.links.has_dirty()
+        is_served && is_released && is_told && !self.barriers.is_asked() && !self.links.has_dirty()
     }
 
     /// Whether the shard was told to end, and has.

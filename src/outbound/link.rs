@@ -216,9 +216,11 @@ impl Link {
     #[must_use]
     pub fn is_slow(&self, account: AccountId, limits: &OutboundLimits) -> bool {
         let pending = self.pending_of(account);
-        let anyway = limits.drop_mark().min(SLOW_ANYWAY_MAX);
-        let anyway = self.narrow().map_or(anyway, |narrow| anyway.min(narrow.high_water() * 3));
-        pending > self.high_water(limits) && (self.refused || pending > anyway)
+        let slow_anyway = || {
+            let most = limits.drop_mark().min(SLOW_ANYWAY_MAX);
+            self.narrow().map_or(most, |narrow| most.min(narrow.high_water() * 3))
+        };
+        pending > self.high_water(limits) && (self.refused || pending > slow_anyway())
     }
 
     /// Bytes of an account's messages that wait.
